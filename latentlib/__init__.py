@@ -1,0 +1,31 @@
+"""latentlib: five instruments on the phases of autoencoder latent spaces.
+
+Modules load on first use, so `import latentlib` costs almost nothing and needs torch, numpy and scipy alone:
+
+    from latentlib import collapse, overlap, angles, vector_field, fisher
+    scan = collapse.equilibrium(covariance, prices, n_latent=8)
+"""
+
+from importlib import import_module
+
+__version__ = "0.1.0"
+
+MODULES = (
+    "angles", "bench", "collapse", "datasets", "equilibrium", "fisher", "ledger", "models", "overlap", "style", "sweep", "train", "vector_field",
+)
+# The few names every chapter uses, each with its one home.
+NAMES = {"record": "ledger", "claim": "ledger", "harvest": "ledger"}
+
+__all__ = [*MODULES, *NAMES]
+
+
+def __getattr__(name: str):
+    if name in MODULES:
+        return import_module(f"{__name__}.{name}")
+    if name in NAMES:
+        return getattr(import_module(f"{__name__}.{NAMES[name]}"), name)
+    raise AttributeError(f"latentlib has no {name!r}; it has {', '.join(__all__)}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])

@@ -1,0 +1,1 @@
+"""Triton kernels: the only files that import triton. One file per concept, kernel above launcher."""

@@ -1,0 +1,1 @@
+"""Plain torch definitions: any device, any float dtype, differentiable. One file per concept that has a kernel."""
