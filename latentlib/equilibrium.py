@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from latentlib.reduced_loss import LinearLoss, gauge, minimize, random_start
+from latentlib.reduced_loss import LinearLoss, equilibrate, gauge, random_start
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ def equilibrium(
     scale = covariance.trace().sqrt()  # the solver works at unit total variance: W/scale, V·scale
     problem = LinearLoss(covariance / scale**2, prices, weight_decay, weight_decay / scale.item() ** 4)
     generator = torch.Generator().manual_seed(seed)
-    found = minimize(problem, random_start(problem, n_latent, generator), generator)
+    found = equilibrate(problem, random_start(problem, n_latent, generator), generator)
     encoder = problem.encoder(found.x, torch.arange(len(prices), device=prices.device))
     decoder, encoder, variance = gauge(found.x, encoder, prices)
     return _ranked_scan(covariance, prices, encoder / scale, decoder * scale, variance.log(), weight_decay, found)

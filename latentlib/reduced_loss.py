@@ -75,7 +75,7 @@ def random_start(loss: LinearLoss, n_latent: int, generator: torch.Generator) ->
     return _noise((len(loss.prices), n_features, n_latent), loss, generator) / (n_features * n_latent) ** 0.5
 
 
-def minimize(loss: LinearLoss, start: Tensor, generator: torch.Generator) -> lbfgs.Minimum:
+def equilibrate(loss: LinearLoss, start: Tensor, generator: torch.Generator) -> lbfgs.Minimum:
     """Decoders at the minimum of `loss`, one per price, descending from `start` (n_prices, n_features, n_latent).
 
     A stationary point may be a saddle: a latent that has collapsed although a direction of the data would pay for it.

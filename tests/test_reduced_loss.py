@@ -3,7 +3,7 @@
 import pytest
 import torch
 from latentlib import equilibrium, lbfgs
-from latentlib.reduced_loss import LinearLoss, gauge, minimize, random_start
+from latentlib.reduced_loss import LinearLoss, equilibrate, gauge, random_start
 
 PRICES = torch.tensor([0.02, 0.1, 0.3], dtype=torch.float64)
 ROWS = torch.arange(3)
@@ -44,7 +44,7 @@ def test_gauge_diagonalizes_the_posterior_precision(generator):
     assert (precision - expected).abs().max() <= 1e-13 * expected.max()
 
 
-def test_minimize_leaves_a_saddle(generator):
+def test_equilibrate_leaves_a_saddle(generator):
     # Latent 2 sits on the weakest direction, latent 3 on none: stationary, yet two stronger directions would pay.
     spectrum = torch.tensor([0.5, 0.3, 0.15, 0.05], dtype=torch.float64)
     price = torch.tensor([0.02], dtype=torch.float64)
@@ -53,7 +53,7 @@ def test_minimize_leaves_a_saddle(generator):
     saddle[0, 0, 0], saddle[0, 3, 1] = (0.5 - 0.02) ** 0.5, (0.05 - 0.02) ** 0.5
     stuck = lbfgs.minimize(loss.value_and_gradient, loss.precondition, saddle, torch.full((1,), 1e-12, dtype=torch.float64))
     assert stuck.converged.all() and torch.allclose(stuck.x, saddle, atol=1e-12)
-    found = minimize(loss, saddle, generator)
+    found = equilibrate(loss, saddle, generator)
     strength = torch.linalg.svdvals(found.x)[0].square() + 0.02
     assert found.converged.all() and torch.allclose(strength, spectrum[:3], rtol=1e-8)
 

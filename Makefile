@@ -1,0 +1,61 @@
+# Two commands do everything on a fresh machine: `make book` and `make test`. Nothing is installed by hand.
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+MAKEFLAGS += --jobs=2 --output-sync=target --no-print-directory
+SHELL := /bin/bash
+
+PYTHON ?= python3
+BIN := .venv/bin
+# One thread a chapter, two chapters at a time.
+export OMP_NUM_THREADS = 1
+export JUPYTER_PLATFORM_DIRS = 1
+
+SOURCES := $(wildcard notebooks/[0-9][0-9]_*.py)
+PAIRS := $(SOURCES:.py=.ipynb)
+CHAPTERS := $(PAIRS:notebooks/%=book/chapters/%)
+TABLES := $(wildcard data/sweeps/*.parquet data/bench/*.csv)
+PAGES := $(wildcard book/*.md book/*.bib book/_static/*) _config.yml _toc.yml .ci/book_site.py
+SITE := book/_build/html/index.html
+
+.PHONY: help env pairs chapters book lab test clean
+help:  ## show the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+
+env: .venv/ready  ## make the environment .venv (shared third-party packages, this checkout editable)
+pairs: $(PAIRS)  ## write notebooks/NN.ipynb from notebooks/NN.py
+chapters: $(CHAPTERS)  ## execute the chapters that changed, two at a time
+book: $(SITE)  ## execute the chapters and build the site at book/_build/html/index.html
+	@echo "open $(SITE)"
+
+lab: $(PAIRS)  ## open JupyterLab on the chapters
+	$(BIN)/jupyter lab --notebook-dir=. notebooks
+
+.venv/ready: pyproject.toml .ci/env.py
+	$(PYTHON) .ci/env.py
+
+# Never --sync: it trusts file times and loses edits. --update keeps the cell ids.
+notebooks/%.ipynb: notebooks/%.py | .venv/ready
+	$(BIN)/jupytext --quiet --update --to ipynb $< && touch $@
+
+# A chapter is executed again when its text, a module it imports, the claims or a committed table change.
+book/chapters/%.ipynb: notebooks/%.ipynb book/claims.yml $(TABLES) | .venv/ready
+	@mkdir -p $(@D)
+	$(BIN)/papermill --kernel python3 --cwd notebooks --no-progress-bar $< $@
+
+book/chapters/depends.mk: $(SOURCES) $(shell find latentlib -name '*.py') .ci/depends.py
+	@mkdir -p $(@D)
+	$(PYTHON) .ci/depends.py $(SOURCES) > $@
+-include book/chapters/depends.mk
+
+# The generated pages (claims, provenance) and the site.
+$(SITE): $(CHAPTERS) $(PAGES) $(shell find latentlib -name '*.py')
+	$(BIN)/python -m latentlib harvest pages
+	$(BIN)/jupyter-book build . --path-output book --quiet -n -W --keep-going
+	@touch $@
+
+test: $(SITE)  ## run all tests, on the code, the executed chapters and the built site
+	$(BIN)/python -m pytest -n 2 --dist loadfile tests
+	$(BIN)/python -m pytest -n 2 --dist loadfile --nbval-lax -p no:cacheprovider book/chapters
+
+clean:  ## remove what was built (the shared packages stay)
+	rm -rf book/_build book/chapters book/claims.md book/claims.csv book/provenance.md .venv latentlib.egg-info
