@@ -1,0 +1,8 @@
+"""Papermill over a grid of parameters: a YAML beside the chapter, one executed notebook per run, one parquet table.
+
+    chapter: notebooks/00_one_spectrum.py     # path from the project's root, or beside the YAML
+    grid: {seed: [0, 1, 2], dataset: [digits, breast_cancer]}
+    fixed: {n_latent: 8}
+
+`plan` reads and checks it, `run` executes what is not done, `harvest` makes and loads the table.
+"""
