@@ -11,7 +11,7 @@ from importlib import import_module
 __version__ = "0.1.0"
 
 MODULES = (
-    "angles", "bench", "collapse", "datasets", "equilibrium", "fisher", "interval", "ledger", "models", "overlap", "style", "sweep", "train", "vector_field",
+    "angles", "bench", "collapse", "datasets", "equilibrium", "fisher", "interval", "ledger", "models", "overlap", "sphere", "style", "sweep", "train", "vector_field",
 )
 # The few names every chapter uses, each with its one home.
 NAMES = {"record": "ledger", "claim": "ledger", "harvest": "ledger"}

@@ -46,10 +46,11 @@ def facts(filled: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def statistic(part: dict[str, Any]) -> str:
-    """'0.51 [0.48, 0.54], expected 0.5 ± 0.1, null 0'."""
+    """'0.51 [0.48, 0.54], expected 0.5 ± 0.1, null 0'; an interval of width 0 and a missing null are left out."""
+    interval = "" if part["interval"][0] == part["interval"][1] else f" {_shown(part['interval'])}"
     null = part["null"] and _shown(part["null"] if part["null"][0] != part["null"][1] else part["null"][0])
-    beside = "no null" if null is None else f"null {null}"
-    return f"{_shown(part['measured'])} {_shown(part['interval'])}, expected {part['expected']}, {beside}"
+    beside = "" if null is None else f", null {null}"
+    return f"{_shown(part['measured'])}{interval}, expected {part['expected']}{beside}"
 
 
 def _shown(metric: Any) -> str:

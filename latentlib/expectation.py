@@ -135,8 +135,9 @@ def judge(
     """Compare the interval with the expected region, then with the null (a value as (x, x), or an interval)."""
     if null is None and wanted.kind == "sign":
         null = (0.0, 0.0)
-    digits = 15 if wanted.kind == "identity" else 4
-    side, found = wanted.side(interval), f"[{interval[0]:.{digits}g}, {interval[1]:.{digits}g}]"
+    digits = 15 if wanted.kind == "identity" and wanted.low + wanted.high else 4  # 1.00000000000002 has digits to lose
+    low, high = (f"{end:.{digits}g}" for end in interval)
+    side, found = wanted.side(interval), low if low == high else f"[{low}, {high}]"
     if side == "outside":
         return Judgement("outside", f"{found} lies outside {wanted.text}")
     if side == "across":

@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from latentlib import overlap
+from latentlib import overlap, sphere
 from latentlib.reference import overlap as reference
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
@@ -148,7 +148,7 @@ def test_overlap_histogram_is_unchanged_by_permutation(impl, generator):
 def test_overlap_histogram_of_the_uniform_sphere_follows_the_null(generator):
     n_samples, n_latent = 3000, 16
     histogram = overlap.overlap_histogram(codes(n_samples, n_latent, generator), n_bins=40)
-    expected = overlap.uniform_sphere_probability(histogram.edges, n_latent) * histogram.n_pairs
+    expected = sphere.uniform_sphere_probability(histogram.edges, n_latent) * histogram.n_pairs
     # On the uniform sphere overlaps are independent pair by pair, so a count is binomial in its variance. A Poisson
     # bound of 5 √mean + 5 holds in each of the 40 bins with odds above 10⁴ to 1.
     assert ((histogram.count - expected).abs() <= 5 * expected.sqrt() + 5).all()
@@ -442,36 +442,6 @@ def test_within_overlap_error_is_the_jackknife():
 # The null
 
 
-@pytest.mark.parametrize("n_latent", [3, 4, 16, 128])
-def test_uniform_sphere_density_integrates_to_one_with_variance_one_over_n(n_latent):
-    nodes = torch.linspace(-1, 1, 40_001, dtype=torch.float64)
-    density = overlap.uniform_sphere_density(nodes, n_latent)
-    # n = 4 is a half circle: the trapezoid rule errs like step^1.5 there, 4e-7.
-    assert torch.trapezoid(density, nodes).item() == pytest.approx(1, abs=1e-6)
-    assert torch.trapezoid(density * nodes.square(), nodes).item() == pytest.approx(1 / n_latent, abs=1e-6)
-    outside = overlap.uniform_sphere_density(torch.tensor([-1.1, 1.1]), n_latent)
-    assert torch.equal(outside, torch.zeros(2))
-
-
-def test_uniform_sphere_probability_closed_forms():
-    edges = torch.linspace(-1, 1, 9, dtype=torch.float64)
-    flat = overlap.uniform_sphere_probability(edges, 3)  # Archimedes: q is uniform on the ordinary sphere
-    assert torch.allclose(flat, torch.full_like(flat, 1 / 8), rtol=0, atol=1e-15)
-    arcs = overlap.uniform_sphere_probability(edges, 2)
-    assert torch.allclose(arcs, (edges.acos()[:-1] - edges.acos()[1:]) / math.pi, rtol=0, atol=1e-14)
-    tails = overlap.uniform_sphere_probability(edges, 128)
-    assert torch.equal(tails, tails.flip(0)) and 0 < tails[-1] < 1e-24
-    assert tails.sum().item() == pytest.approx(1, abs=1e-13)
-
-
-def test_uniform_sphere_probability_is_the_integral_of_the_density():
-    edges = torch.tensor([-1, -0.75, -0.1, 0.0, 0.3, 0.31, 0.9, 1], dtype=torch.float64)
-    for bin_edges, found in zip(edges.unfold(0, 2, 1), overlap.uniform_sphere_probability(edges, 50)):
-        nodes = torch.linspace(*bin_edges.tolist(), 2001, dtype=torch.float64)
-        integral = torch.trapezoid(overlap.uniform_sphere_density(nodes, 50), nodes)
-        assert found.item() == pytest.approx(integral.item(), rel=1e-5)
-
-
 # Bad input
 
 GOOD = torch.ones(6, 3)
@@ -563,11 +533,3 @@ def test_overlap_moments_want_five_points_and_codes_above_the_floor():
         overlap.overlap_moments(GOOD[:4])
     with pytest.raises(ValueError, match=r"> 3, got ⟨\|z\|²⟩ = 3"):
         overlap.overlap_moments(GOOD, floor=3.0)
-
-
-def test_uniform_sphere_refuses():
-    with pytest.raises(ValueError, match="n_latent: want 2 or more"):
-        overlap.uniform_sphere_density(torch.zeros(1), 1)
-    for edges in ([0.0], [0.5, 0.1], [-1.5, 0.0]):
-        with pytest.raises(ValueError, match="edges: want two or more rising values"):
-            overlap.uniform_sphere_probability(torch.tensor(edges), 3)
