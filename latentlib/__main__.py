@@ -185,7 +185,9 @@ def bench(
     """
     from latentlib import bench as benchmarks
 
-    benchmarks.run(cases=cases or None, device=os.environ.get("LATENTLIB_DEVICE"), out=str(out))
+    rows = benchmarks.run(cases=cases or None, device=os.environ.get("LATENTLIB_DEVICE"), out=str(out))
+    columns = ("kernel", "impl", "shape", "dtype", "median_ms", "p20", "p80", "floor_ms", "baseline_ms", "peak_mb", "device")
+    _echo_table(columns, [[row[column] for column in columns] for row in rows])
 
 
 def _echo_table(columns: tuple[str, ...], rows: list[list[Any]]) -> None:

@@ -100,7 +100,7 @@ def test_run_data_list_has_a_line_per_data_set(capsys):
 def test_run_device_sets_the_environment_for_the_command(monkeypatch, capsys):
     seen = {}
     monkeypatch.setenv("LATENTLIB_DEVICE", "cpu")
-    monkeypatch.setattr("latentlib.bench.run", lambda **given: seen.update(given))
+    monkeypatch.setattr("latentlib.bench.run", lambda **given: seen.update(given) or [])
     assert run(["--device", "auto", "bench", "overlap-small", "--out", "elsewhere"]) == 0
     assert (
         seen["cases"] == ["overlap-small"]
