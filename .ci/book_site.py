@@ -13,7 +13,6 @@ from importlib import import_module
 from pathlib import Path
 
 from docutils import nodes
-from sphinx.errors import ConfigError
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
 from sphinx_external_toc.parsing import parse_toc_yaml
@@ -28,7 +27,8 @@ def require_pages(app, config) -> None:
     pages = parse_toc_yaml(root / config.external_toc_path)
     missing = [page for page in pages if not list(root.glob(f"{page}.[mi]*"))]  # .md or .ipynb
     if missing:
-        raise ConfigError(f"run `make book`: it makes the pages this site still lacks ({', '.join(missing)})")
+        # SystemExit ends with the sentence; any other exception buries it under Jupyter Book's traceback.
+        raise SystemExit(f"run `make book`: it makes the pages this site still lacks ({', '.join(missing)})")
 
 
 def prepare_chapter(app, docname: str, source: list[str]) -> None:
