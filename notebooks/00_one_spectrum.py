@@ -538,16 +538,16 @@ for table in tables:
 
 # %% tags=["remove-input"]
 # NBVAL_CHECK_OUTPUT
+swept = [[f"{max(abs(row[0]) for row in runs.parting_attractor):.2f} after {n_steps} steps"
+          for n_steps, runs in table.groupby("mlp_n_steps")] for table in tables]
 display(Markdown("\n".join([
     "| reading | parts most at mode | by | 95 % interval | sum over modes |\n|---|---|---|---|---|",
     f"| signal fraction | | | | {spectra['collapse'].mean(0).sum():.2f} |",
     *("| {} | {} | {:+.3f} | [{:+.3f}, {:+.3f}] | {:.2f} |".format(name, *row) for name, row in parting.items()),
     f"\nThe linear law has {n_law} of {mlp_n_latent} latents active, the network {n_found}. {len(parted)} of 4 instruments",
-    f"part from the signal fraction ({', '.join(parted) or 'none'}). The susceptibility is {mlp_chi:.2f}",
-    f"[{chi_low:.2f}, {chi_high:.2f}] over trainings, {chi_null:.2f} from the spectrum alone.",
-    *(f"In the sweep the attractor reading parts by up to {max(abs(row[0]) for row in runs.parting_attractor):.2f} "
-      f"after {n_steps} steps." for table in tables for n_steps, runs in table.groupby("mlp_n_steps")),
-    "Why the instruments part, and on which data, is the first open question of this book.",
+    f"part from the signal fraction ({', '.join(parted) or 'none'}). The susceptibility is {mlp_chi:.2f} over trainings,",
+    f"[{chi_low:.2f}, {chi_high:.2f}], and {chi_null:.2f} from the spectrum alone.",
+    *(f"In the sweep the attractor reading parts by up to {', '.join(words)}." for words in swept), "Why is open.",
 ])))
 
 # %% [markdown]
