@@ -5,7 +5,7 @@ import pytest
 import scipy.linalg
 import scipy.optimize
 import torch
-from latentlib import collapse
+from latentlib import collapse, fisher, vector_field
 from sklearn.datasets import load_breast_cancer
 
 SPECTRUM = (4.0, 2.0, 1.0, 0.5, 0.25, 0.1)  # worked spectrum of sheet 00, total variance 7.85
@@ -117,6 +117,20 @@ def test_equilibrium_obeys_the_identity_chain():
     assert (second_moment + scan.log_var.exp() - 1).abs().max() <= 1e-8  # latent scale 1
     value = collapse.loss(rotated_covariance(SPECTRUM), scan.encoder, scan.decoder, scan.log_var, scan.prices)
     assert torch.allclose(value, distortion + 2 * scan.prices * rate, rtol=1e-12)
+
+
+def test_equilibrium_is_read_alike_by_jacobian_and_metric():
+    """eig J_f = g/(1+g) = m on the converged model, by autodiff of the returned weights at arbitrary codes."""
+    total = sum(SPECTRUM)
+    scan = collapse.equilibrium(rotated_covariance(SPECTRUM), torch.tensor([0.05, 0.6, 2.5]) / total, 8)
+    z = torch.randn(4, 8, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
+    for price, encoder, decoder, m in zip(scan.prices, scan.encoder, scan.decoder, scan.signal_fraction):
+        f = vector_field.latent_map(lambda x, encoder=encoder: x @ encoder.T, lambda z, decoder=decoder: z @ decoder.T)
+        contraction = vector_field.jacobian_spectrum(f, z)
+        metric = fisher.pullback_metric(lambda z, decoder=decoder: z @ decoder.T, z, price.item() * total)
+        g = fisher.metric_spectrum(metric)
+        assert (contraction.real - m).abs().max() <= 1e-8 and contraction.imag.abs().max() <= 1e-8
+        assert (g / (1 + g) - m).abs().max() <= 1e-8
 
 
 @pytest.mark.parametrize("weight_decay", [0.0, 0.3])
