@@ -28,7 +28,7 @@ book: $(SITE)  ## execute the chapters and build the site at book/_build/html/in
 	@echo "open $(SITE)"
 
 lab: $(PAIRS)  ## open JupyterLab on the chapters
-	$(BIN)/jupyter lab --notebook-dir=. notebooks
+	+$(BIN)/jupyter lab --notebook-dir=. --LabApp.default_url=/lab/tree/notebooks
 
 .venv/ready: pyproject.toml .ci/env.py
 	$(PYTHON) .ci/env.py

@@ -1,5 +1,6 @@
 """Preconditioned L-BFGS on a batch of independent problems: one call, all problems advance together."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -30,11 +31,13 @@ def minimize(
     *,
     max_iterations: int = 2000,
     n_memory: int = 10,
+    max_step: float = math.inf,
 ) -> Minimum:
     """Batched L-BFGS (Nocedal 1980) whose initial inverse Hessian is a matrix that moves with the iterate.
 
     value_and_gradient(x, rows) → (batch,), (batch, …) and precondition(x, gradient, rows) → H₀(x)·gradient, symmetric
     positive definite, see only the problems `rows` that are still open: a solved one leaves the batch.
+    No step is longer than max_step (Euclidean norm of one problem's x).
     A problem is solved when √(gᵀH₀g) ≤ tolerance (batch,), the gradient norm in the metric of H₀.
     """
     rows = torch.arange(len(x), device=x.device)
@@ -56,6 +59,7 @@ def minimize(
         if len(rows) == 0:
             break
         direction = _two_loop(x, gradient, steepest, pairs, precondition, rows)
+        direction = _along((max_step / _dot(direction, direction).sqrt()).clamp_max(1.0), direction)
         x_new, value_new, gradient_new = _line_search(value_and_gradient, x, value, gradient, direction, rows, bool(pairs))
         pairs = [*pairs, _curvature_pair(x_new - x, gradient_new - gradient)][-n_memory:]
         x, value, gradient = x_new, value_new, gradient_new

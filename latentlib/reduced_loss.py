@@ -84,11 +84,15 @@ def equilibrate(loss: LinearLoss, start: Tensor, generator: torch.Generator) -> 
     # The gradient in its own metric carries about 50 roundings of size eps / price.
     tolerance = (0.3 * torch.finfo(start.dtype).eps / loss.prices).clamp_min(1e-12)
     kick = KICK * loss.prices.sqrt().view(-1, 1, 1)
-    best = lbfgs.minimize(loss.value_and_gradient, loss.precondition, start, tolerance)
+
+    def descend(x: Tensor) -> lbfgs.Minimum:
+        # At low prices a huge decoder costs almost nothing, and a long step would find one: no optimum has |W|² > tr S = 1.
+        return lbfgs.minimize(loss.value_and_gradient, loss.precondition, x, tolerance, max_step=1.0)
+
+    best = descend(start)
     n_iterations = best.n_iterations
     for _ in range(MAX_KICKS):
-        kicked = best.x + kick * _noise(start.shape, loss, generator)
-        value, best = best.value, lbfgs.minimize(loss.value_and_gradient, loss.precondition, kicked, tolerance)
+        value, best = best.value, descend(best.x + kick * _noise(start.shape, loss, generator))
         n_iterations = n_iterations + best.n_iterations
         lower = value - best.value > 1e-10 * (value.abs() + loss.prices)
         if not lower.any():

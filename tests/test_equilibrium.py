@@ -5,7 +5,7 @@ import pytest
 import scipy.linalg
 import scipy.optimize
 import torch
-from latentlib import collapse
+from latentlib import collapse, datasets, fisher, vector_field
 from sklearn.datasets import load_breast_cancer
 
 SPECTRUM = (4.0, 2.0, 1.0, 0.5, 0.25, 0.1)  # worked spectrum of sheet 00, total variance 7.85
@@ -45,6 +45,26 @@ def test_equilibrium_is_the_law_on_breast_cancer(breast_cancer, seed):
     assert scan.converged.all()
     assert (scan.signal_fraction - exact).abs().max() <= 1e-6
     assert scan.signal_fraction[:, 30:].max() <= 1e-6
+    assert scan.grad_norm.max() <= 1e-6
+
+
+@pytest.mark.parametrize("n_latent", [1, 8, 29, 70])
+def test_equilibrium_is_the_law_with_any_number_of_latents(breast_cancer, n_latent):
+    """Fewer latents than modes compete for them; at low prices a huge decoder costs almost nothing and must be avoided."""
+    data_covariance, shares = breast_cancer
+    scan = collapse.equilibrium(data_covariance, PRICES[::6], n_latent)
+    exact = exact_signal_fraction(PRICES[::6], shares, n_latent)
+    assert scan.converged.all() and (scan.signal_fraction - exact).abs().max() <= 1e-6
+
+
+@pytest.mark.parametrize("n_latent", [8, 32])
+def test_equilibrium_is_the_law_on_digits(n_latent):
+    """64 variables, three of them constant, and close eigenvalues."""
+    data_covariance = datasets.covariance(datasets.standardize(datasets.load("digits").matrix()))
+    shares = torch.linalg.eigvalsh(data_covariance).flip(0) / data_covariance.trace()
+    scan = collapse.equilibrium(data_covariance, PRICES[::8], n_latent)
+    exact = exact_signal_fraction(PRICES[::8], shares, n_latent)
+    assert scan.converged.all() and (scan.signal_fraction - exact).abs().max() <= 1e-6
     assert scan.grad_norm.max() <= 1e-6
 
 
@@ -117,6 +137,20 @@ def test_equilibrium_obeys_the_identity_chain():
     assert (second_moment + scan.log_var.exp() - 1).abs().max() <= 1e-8  # latent scale 1
     value = collapse.loss(rotated_covariance(SPECTRUM), scan.encoder, scan.decoder, scan.log_var, scan.prices)
     assert torch.allclose(value, distortion + 2 * scan.prices * rate, rtol=1e-12)
+
+
+def test_equilibrium_is_read_alike_by_jacobian_and_metric():
+    """eig J_f = g/(1+g) = m on the converged model, by autodiff of the returned weights at arbitrary codes."""
+    total = sum(SPECTRUM)
+    scan = collapse.equilibrium(rotated_covariance(SPECTRUM), torch.tensor([0.05, 0.6, 2.5]) / total, 8)
+    z = torch.randn(4, 8, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
+    for price, encoder, decoder, m in zip(scan.prices, scan.encoder, scan.decoder, scan.signal_fraction):
+        f = vector_field.latent_map(lambda x, encoder=encoder: x @ encoder.T, lambda z, decoder=decoder: z @ decoder.T)
+        contraction = vector_field.jacobian_spectrum(f, z)
+        metric = fisher.pullback_metric(lambda z, decoder=decoder: z @ decoder.T, z, price.item() * total)
+        g = fisher.metric_spectrum(metric)
+        assert (contraction.real - m).abs().max() <= 1e-8 and contraction.imag.abs().max() <= 1e-8
+        assert (g / (1 + g) - m).abs().max() <= 1e-8
 
 
 @pytest.mark.parametrize("weight_decay", [0.0, 0.3])

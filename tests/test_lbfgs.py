@@ -53,3 +53,16 @@ def test_minimize_says_what_did_not_converge(generator):
     assert found.converged.tolist() == [False, True, False]
     assert found.n_iterations.tolist() == [2, 0, 2]
     assert (found.residual > tolerance).tolist() == [True, False, True]
+
+
+def test_minimize_takes_no_step_longer_than_max_step(generator):
+    start = 2 * torch.randn(5, 2, generator=generator, dtype=torch.float64)
+
+    def first_trial(max_step):
+        visited = []
+        lbfgs.minimize(lambda x, rows: (visited.append(x), rosenbrock(x, rows))[1], identity, start, torch.ones(5), max_step=max_step)
+        return (visited[1] - start).norm(dim=1)
+
+    # The first trial takes half the direction, whose length is capped.
+    assert torch.allclose(first_trial(0.25), torch.full((5,), 0.125, dtype=torch.float64))
+    assert (first_trial(float("inf")) > 1).all()

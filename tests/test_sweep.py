@@ -213,3 +213,10 @@ def wait_for(condition, seconds: float = 60.0) -> None:
 def test_read_table_without_a_table_says_so(tmp_path):
     with pytest.raises(FileNotFoundError, match="want the table runs.parquet"):
         read_table(tmp_path)
+
+
+def test_read_table_takes_a_committed_sweep_by_name():
+    table = read_table("00_one_spectrum")
+    assert (table.status == "done").all() and table.run_id.is_unique
+    with pytest.raises(FileNotFoundError, match="committed: .*00_one_spectrum"):
+        read_table("no_such_sweep")

@@ -6,3 +6,11 @@
 
 `plan` reads and checks it, `run` executes what is not done, `harvest` makes and loads the table.
 """
+
+
+def __getattr__(name: str):
+    if name == "read_table":
+        from latentlib.sweep.harvest import read_table
+
+        return read_table
+    raise AttributeError(f"latentlib.sweep has no {name!r}; it has plan, run, harvest and read_table")

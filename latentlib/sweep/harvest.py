@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import pandas
 
 TABLE = "runs.parquet"
+COMMITTED = Path(__file__).resolve().parents[2] / "data" / "sweeps"
 
 
 def write_table(sweep: Sweep, output: Path, errors: dict[str, str]) -> Path:
@@ -44,12 +45,19 @@ def _notebook(output: Path, run_id: str) -> Path | None:
     return next((path for ending in ("", ".failed") if (path := output / f"{run_id}{ending}.ipynb").exists()), None)
 
 
-def read_table(output: str | Path) -> "pandas.DataFrame":
-    """The table of a sweep, from its output folder or the parquet file itself. Raises FileNotFoundError without one."""
+def read_table(sweep: str | Path) -> "pandas.DataFrame":
+    """The table of a sweep: of its output folder, of a parquet file, or by name the committed data/sweeps/<name>.parquet.
+
+    Raises FileNotFoundError where there is none, naming the tables that are committed.
+    """
     import pandas
 
-    path = Path(output)
+    path = Path(sweep)
     path = path / TABLE if path.is_dir() else path
+    committed = COMMITTED / f"{sweep}.parquet"
+    if not path.is_file() and committed.is_file():
+        path = committed
     if not path.is_file():
-        raise FileNotFoundError(f"sweep: want the table {TABLE} of a sweep that was run, found none at {path}")
+        names = ", ".join(sorted(table.stem for table in COMMITTED.glob("*.parquet"))) or "none"
+        raise FileNotFoundError(f"sweep: want the table {TABLE} of a sweep that was run, found none at {path}; committed: {names}")
     return pandas.read_parquet(path)
