@@ -14,10 +14,11 @@ SOURCES := $(wildcard notebooks/[0-9][0-9]_*.py)
 PAIRS := $(SOURCES:.py=.ipynb)
 CHAPTERS := $(PAIRS:notebooks/%=book/chapters/%)
 TABLES := $(wildcard data/sweeps/*.parquet data/bench/*.csv)
-PAGES := $(wildcard book/*.md book/*.bib book/_static/*) _config.yml _toc.yml .ci/book_site.py
+PAGES := $(filter-out book/claims.md book/provenance.md,$(wildcard book/*.md)) $(wildcard book/*.bib book/_static/*) \
+         $(wildcard .ci/*.py .ci/templates/*) _config.yml _toc.yml
 SITE := book/_build/html/index.html
 
-.PHONY: help env pairs chapters book lab test clean
+.PHONY: help env pairs chapters book pdf lab test new links publish clean
 help:  ## show the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
 
@@ -48,14 +49,26 @@ book/chapters/depends.mk: $(SOURCES) $(shell find latentlib -name '*.py') .ci/de
 -include book/chapters/depends.mk
 
 # The generated pages (claims, provenance) and the site.
-$(SITE): $(CHAPTERS) $(PAGES) $(shell find latentlib -name '*.py')
+$(SITE): $(CHAPTERS) $(PAIRS) $(PAGES) $(shell find latentlib -name '*.py')
 	$(BIN)/python -m latentlib harvest pages
 	$(BIN)/jupyter-book build . --path-output book --quiet -n -W --keep-going
 	@touch $@
 
+pdf: $(SITE)  ## print the whole book to book/_build/latent-phases.pdf
+	$(BIN)/python .ci/pdf.py
+
 test: $(SITE)  ## run all tests, on the code, the executed chapters and the built site
 	$(BIN)/python -m pytest -n 2 --dist loadfile tests
 	$(BIN)/python -m pytest -n 2 --dist loadfile --nbval-lax -p no:cacheprovider book/chapters
+
+new: .venv/ready  ## lay a chapter that builds: make new CHAPTER=35_name
+	@$(BIN)/python .ci/new_chapter.py '$(CHAPTER)'
+
+links:  ## ask every external link of the book whether it still answers
+	$(PYTHON) .ci/links.py README.md CONTRIBUTING.md $(wildcard book/*.md) book/references.bib $(SOURCES) --report book/_build/links.md
+
+publish: $(SITE)  ## push the copies for Colab to the branch gh-pages
+	$(PYTHON) .ci/colab.py
 
 clean:  ## remove what was built (the shared packages stay)
 	rm -rf book/_build book/chapters book/claims.md book/claims.csv book/provenance.md .venv latentlib.egg-info

@@ -3,15 +3,12 @@
 import csv
 import io
 import re
-from collections import Counter
-from html import escape
 from pathlib import Path
 from typing import Any
 
+from latentlib._claims_page import anchor, claims_page
 from latentlib._executed import Executed, read_executed
 from latentlib._files import replace_file
-from latentlib._ledger_output import facts
-from latentlib.expectation import VERDICTS
 from latentlib.ledger import claims_of
 from latentlib.register import Register, read_register
 
@@ -50,7 +47,7 @@ def write_pages(root: str | Path) -> list[Path]:
     for row in filled.values():
         _check_chapter(claims, row)
     pages = {
-        "claims.md": _claims_page(claims, filled),
+        "claims.md": claims_page(claims, filled),
         "claims.csv": _claims_csv(claims, filled),
         "provenance.md": _provenance_page(read_executed(notebooks)),
     }
@@ -61,72 +58,6 @@ def _check_chapter(claims: Register, filled: dict[str, Any]) -> None:
     chapter, got = claims.chapters[claims.row(filled["id"])["chapter"]], Path(filled["path"]).stem
     if got != chapter:
         raise ValueError(f"claims: want {filled['id']!r} filled by chapter {chapter}, got it from {got}")
-
-
-def _claims_page(claims: Register, filled: dict[str, dict[str, Any]]) -> str:
-    words = Counter(filled.get(name, {"verdict": "open"})["verdict"] for name in claims.claims)
-    lines = [
-        "# Claims\n",
-        f"Every checkable claim of the sources, {len(claims.claims)} rows, with the verdict a chapter computed for "
-        "it from a measurement, its 95 % interval, an expectation and a null fixed before the run. *Reproduced*, "
-        "*partial* and *failed* are said only on the source's own data and protocol, else *supported here* or "
-        "*contradicted here*; *open* is not run yet, or inconclusive. "
-        "The same table as a file: {download}`claims.csv`.\n",
-        *_table(("verdict", "rows"), [(word, str(words[word])) for word in VERDICTS]),
-        "In the columns: *printed*, the number in the source (– none, n.r. not recovered from the copies read); "
-        "*section* cites its section, figure or equation, *A:* its glossary; D# is data to be supplied, listed at the "
-        "end.\n",
-    ]
-    for key, source in claims.sources.items():
-        rows = [row for row in claims.claims.values() if row["source"] == key]
-        lines += [f"## {_text(source['title'])}\n", f"arXiv:{source['arxiv']}, here [{key}]: {len(rows)} rows.\n"]
-        lines += _table(
-            ("claim", "section", "printed", "measured, 95 % interval", "verdict", "chapter"),
-            [_claim_cells(claims, row, filled.get(row["id"])) for row in rows],
-        )
-        lines += [_in_full(row, filled[row["id"]]) for row in rows if row["id"] in filled]
-    lines += [
-        "## Data to be supplied\n",
-        *_table(("key", "data"), [(key, _text(what)) for key, what in claims.data.items()]),
-    ]
-    return "\n".join(lines)
-
-
-def _claim_cells(claims: Register, row: dict[str, Any], filled: dict[str, Any] | None) -> tuple[str, ...]:
-    chapter = claims.chapters[row["chapter"]]
-    measured, word, link = "–", "open", row["chapter"]
-    if filled:
-        word, link = filled["verdict"], _link(filled, chapter)
-        if "measured" in filled:
-            measured = f"{filled['measured']:.4g} [{filled['interval'][0]:.4g}, {filled['interval'][1]:.4g}]"
-        elif filled["needs"]:
-            word += f" ({', '.join(filled['needs'])})"
-    statement = f"`{row['id']}`<br>{_text(row['statement'])}"
-    return (
-        statement,
-        _text(row["section"]),
-        _text(row["printed"] or "–"),
-        measured,
-        f"**{word}**" if filled else word,
-        link,
-    )
-
-
-def _link(filled: dict[str, Any], chapter: str) -> str:
-    # Raw HTML: a Markdown link to a page that the build has yet to write is a warning, and warnings are errors.
-    return f'<a href="{_anchor(filled)}">{chapter[:2]}, {escape(filled["cell"])}</a>'
-
-
-def _anchor(filled: dict[str, Any]) -> str:
-    return f"chapters/{Path(filled['path']).stem}.html#claim-{filled['id']}"
-
-
-def _in_full(row: dict[str, Any], filled: dict[str, Any]) -> str:
-    """What the rule prints with every filled row."""
-    told = [("because", filled["reason"]), *facts(filled)]
-    return f"`{row['id']}`: **{filled['verdict']}**\n\n" + "".join(
-        f"- {_text(name)}: {_text(text)}\n" for name, text in told
-    )
 
 
 def _claims_csv(claims: Register, filled: dict[str, dict[str, Any]]) -> str:
@@ -143,7 +74,7 @@ def _claims_csv(claims: Register, filled: dict[str, dict[str, Any]]) -> str:
 def _csv_cells(filled: dict[str, Any]) -> dict[str, Any]:
     cells = {name: filled[name] for name in CSV_COLUMNS if name in filled}
     if filled:
-        cells |= {"needs": " ".join(filled["needs"]), "link": _anchor(filled)}
+        cells |= {"needs": " ".join(filled["needs"]), "link": anchor(filled)}
     if "measured" in filled:
         cells["interval_low"], cells["interval_high"] = filled["interval"]
         cells["null_low"], cells["null_high"] = filled["null"] or (None, None)

@@ -1,6 +1,7 @@
 """The pages of the ledger: every row, each filled one linked to its cell, and nothing written that would not change."""
 
 import csv
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -33,9 +34,9 @@ def test_write_pages_links_every_filled_row_to_its_cell(project):
     page = (project / "book" / "claims.md").read_text(encoding="utf-8")
     cell = claims_of(project / "book" / "chapters")["pruning-eq8-price"]["cell"]
     assert f'<a href="chapters/00_one_spectrum.html#claim-pruning-eq8-price">00, {cell}</a>' in page
-    assert "**partial**" in page and r"data: a\|b \<i\>; n\_samples = 12" in page
-    rows = [line for line in page.splitlines() if line.startswith("| `")]
-    assert len(rows) == 110 and all(len(line.replace(r"\|", "").split("|")) == 8 for line in rows)
+    assert '<span class="verdict">partial</span>' in page and "<dd>a|b &lt;i&gt;; n_samples = 12</dd>" in page
+    rows = [line for line in page.splitlines() if line.startswith("<tr id=")]
+    assert len(rows) == 110 and all(line.count("<td") == 4 and line.endswith("</td></tr>") for line in rows)
     with (project / "book" / "claims.csv").open(encoding="utf-8", newline="") as file:
         filled = {row["id"]: row for row in csv.DictReader(file) if row["verdict"] != "open"}
     assert set(filled) == {"pruning-eq8-price", "pruning-III.1-ea", "pruning-B-entropy"}
@@ -45,6 +46,35 @@ def test_write_pages_links_every_filled_row_to_its_cell(project):
     )
     provenance = (project / "book" / "provenance.md").read_text(encoding="utf-8")
     assert r"| 00\_one\_spectrum | `n_samples` | 12 |" in provenance and "CPU" in provenance
+
+
+def test_write_pages_lists_every_claim_once_under_its_chapter(project):
+    write_pages(project)
+    page = (project / "book" / "claims.md").read_text(encoding="utf-8")
+    claims = read_register(project / "book" / "claims.yml")
+    entries = dict(re.findall(r'<ul id="chapter-(\d\d)">(.*?)</ul></details>', page))
+    assert list(entries) == list(claims.chapters)
+    for number, entry in entries.items():
+        wanted = [name for name, row in claims.claims.items() if row["chapter"] == number]
+        assert re.findall('href="#claim-([^"]+)"', entry) == wanted
+    filled = claims_of(project / "book" / "chapters")
+    for number, stem in claims.chapters.items():
+        names = [name for name, row in claims.claims.items() if row["chapter"] == number]
+        done = sum(name in filled for name in names)
+        assert f"{number} {stem[3:].replace('_', ' ')}: {len(names)} claims, {done} measured" in page
+    # An anchor for each row, and each row under the source and the chapter by which it is filtered.
+    marks = dict(re.findall(r'<tr id="claim-([^"]+)" data-verdict="[a-z ]+" data-chapter="(\d\d)">', page))
+    assert marks == {name: row["chapter"] for name, row in claims.claims.items()}
+
+
+def test_write_pages_keeps_a_table_in_one_block_of_html(project):
+    """An empty line inside would end the block, and Markdown would read the rest."""
+    write_pages(project)
+    page = (project / "book" / "claims.md").read_text(encoding="utf-8")
+    tables = re.findall(r'^<table class="claims" data-source="(\w+)">.*?</table>$', page, flags=re.M | re.S)
+    assert tables == list(read_register(project / "book" / "claims.yml").sources)
+    blocks = page.split("\n\n")
+    assert all(block.count("<table") == block.count("</table>") for block in blocks)
 
 
 BOOK = """title: Small

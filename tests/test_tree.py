@@ -463,7 +463,8 @@ def project_requirements() -> list[Requirement]:
 def test_environment_is_the_project():
     environment = yaml.safe_load((ROOT / "environment.yml").read_text())
     (pip,) = (entry["pip"] for entry in environment["dependencies"] if isinstance(entry, dict))
-    assert sorted(pip) == sorted([*project_texts(), "-e ."])
+    index = "--extra-index-url https://download.pytorch.org/whl/cpu"
+    assert sorted(pip) == sorted([index, *project_texts(), "-e ."])
     conda = [entry for entry in environment["dependencies"] if isinstance(entry, str)]
     assert "pip" in conda
     (python,) = (entry.removeprefix("python") for entry in conda if entry.startswith("python"))

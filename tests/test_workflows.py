@@ -90,6 +90,9 @@ def test_book_workflow_tests_every_change_and_publishes_what_it_tested():
     assert publish["permissions"] == {"pages": "write", "id-token": "write"}
     on_main = "github.ref == 'refs/heads/main'"
     assert publish["needs"] == "test" and publish["if"] == on_main
+    colab = book["jobs"]["colab"]  # the one job that may push, after the tests and on main alone
+    assert colab["needs"] == "test" and colab["if"] == on_main and colab["permissions"] == {"contents": "write"}
+    assert [step["run"] for step in colab["steps"] if "run" in step] == ["make env", "make publish"]
     (upload,) = (step for step in test["steps"] if "upload-pages" in step.get("uses", ""))
     newest = test["strategy"]["matrix"]["python"][-1]
     assert upload["if"] == f"{on_main} && matrix.python == '{newest}'"
