@@ -150,7 +150,14 @@ def paragraphs(docstring: str | None) -> list[nodes.Element]:
     ]
 
 
+def mend_citations(app, pagename, templatename, context, doctree) -> None:
+    """Citations stand in a list: give them the role of its items (docutils' own is deprecated)."""
+    if "body" in context:
+        context["body"] = context["body"].replace('role="doc-biblioentry"', 'role="listitem"')
+
+
 def setup(app) -> dict:
+    app.connect("html-page-context", mend_citations)
     app.connect("config-inited", require_pages)
     app.connect("source-read", prepare_chapter)
     app.connect("doctree-read", require_alt_text)

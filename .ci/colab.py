@@ -20,7 +20,7 @@ SITE = Path(__file__).resolve().parents[1] / "book" / "_build" / "html"
 # torch. These stay as Colab has them.
 LEFT_TO_COLAB = {
     *("ipykernel", "ipywidgets", "jupyter-book", "jupyterlab", "jupytext", "papermill", "sphinx-mathjax-offline"),
-    *("torchvision", "triton", "typer"),
+    *("pypdf", "torchvision", "triton", "typer"),
 }
 NOTE = "# Added on publication: Colab has no latentlib. It is installed as of the commit that made the page."
 AUTHOR = ("-c", "user.name=latentlib", "-c", "user.email=latentlib@users.noreply.github.com")
