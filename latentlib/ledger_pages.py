@@ -90,10 +90,12 @@ def _provenance_page(notebooks: list[Executed]) -> str:
     for notebook in notebooks:
         run, stem = notebook.columns(), Path(notebook.path).stem
         seconds = "–" if run["wall_s"] is None else f"{run['wall_s']:.1f}"
+        # 2026-11-21T09:19:49.995330+00:00 → 2026-11-21 09:19: papermill's clock is UTC.
+        run = {**run, "date": str(run["date"] or "–")[:16].replace("T", " ")}
         told = [_text(str(run[name] or "–")) for name in ("status", "date", "device", "commit", "versions")]
         runs.append((f'<a href="chapters/{stem}.html">{_text(stem)}</a>', *told[:2], seconds, *told[2:]))
         given += [(_text(stem), f"`{name}`", _text(repr(value))) for name, value in notebook.parameters.items()]
-    lines += _table(("chapter", "status", "started", "seconds", "device", "commit", "versions"), runs)
+    lines += _table(("chapter", "status", "started (UTC)", "seconds", "device", "commit", "versions"), runs)
     if given:
         lines += ["## Parameters\n", *_table(("chapter", "parameter", "value"), given)]
     return "\n".join(lines)
