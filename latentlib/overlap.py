@@ -11,7 +11,15 @@ import torch
 from torch import Tensor
 
 from latentlib import _backend
+from latentlib._codes import check_codes, check_paired, row_norm, unit_rows
 from latentlib.reference.overlap import DistinctMeans, distinct_means, jackknife_error, pair_sums
+from latentlib.ultrametric import Ultrametricity, ultrametricity
+
+__all__ = [
+    "BINS_LIMIT", "OverlapHistogram", "OverlapMoments", "RawOverlapMoments", "Ultrametricity", "WithinOverlap",
+    "overlap", "overlap_histogram", "overlap_moments", "raw_overlap_moments", "susceptibility", "ultrametricity",
+    "within_overlap",
+]
 
 BINS_LIMIT = 2**20  # overlaps near 1 are known to 2⁻²⁴ in float32: much finer bins would count rounding
 
@@ -23,9 +31,9 @@ def overlap(z_a: Tensor, z_b: Tensor) -> Tensor:
     Args: z_a, z_b, latent codes, (n_samples, n_latent), same shape, floating dtype, device.
     Returns: (n_samples,), summed in float64. Raises: ValueError for anything else, a value not finite, a zero row.
     """
-    _check_codes(z_a=z_a, z_b=z_b)
-    _check_paired(z_a, z_b)
-    cosine = (z_a.double() * z_b.double()).sum(1) / (_norm("z_a", z_a) * _norm("z_b", z_b))
+    check_codes(z_a=z_a, z_b=z_b)
+    check_paired(z_a, z_b)
+    cosine = (z_a.double() * z_b.double()).sum(1) / (row_norm("z_a", z_a) * row_norm("z_b", z_b))
     return cosine.to(z_a.dtype)
 
 
@@ -64,9 +72,9 @@ def overlap_histogram(
     Raises: ValueError for bad codes, a zero row, one point without z_other, or n_bins out of range.
     """
     if z_other is None:
-        _check_codes(z=z, n_min=2)
+        check_codes(z=z, n_min=2)
     else:
-        _check_codes(z=z, z_other=z_other)
+        check_codes(z=z, z_other=z_other)
     if not isinstance(n_bins, int) or not 1 <= n_bins <= BINS_LIMIT:
         raise ValueError(f"n_bins: want an integer from 1 to {BINS_LIMIT}, got {n_bins!r}")
     if z.dtype == torch.float64:
@@ -74,7 +82,8 @@ def overlap_histogram(
             raise ValueError("impl='triton' for overlap: want float32 or half precision codes, got torch.float64")
         impl = impl or "reference"
     module = _backend.implementation("overlap", impl, z)
-    count = module.overlap_histogram(_unit("z", z), None if z_other is None else _unit("z_other", z_other), n_bins)
+    unit_other = None if z_other is None else unit_rows("z_other", z_other)
+    count = module.overlap_histogram(unit_rows("z", z), unit_other, n_bins)
     return OverlapHistogram(torch.linspace(-1, 1, n_bins + 1, dtype=torch.float64, device=z.device), count)
 
 
@@ -100,14 +109,15 @@ def overlap_moments(z: Tensor, *, floor: float = 0.0, by_pairs: bool = False) ->
     """Moments of the overlap: ⟨q⟩ = B₁/(N)₂, Var q = B₂/(N)₂ − B₄/(N)₄, χ = n·Var q, all from sums over points.
 
     χ is 1 on the uniform sphere. Unbiased U-statistics (Var q may come out slightly negative), unchanged by rotations
-    and by positive row scales.
+    and by positive row scales. Where E[q|z_a] and E[q²|z_a] are the same for every z_a, as on the uniform sphere, the
+    jackknife errors are √2 too large: `interval.bootstrap_interval` has intervals of the right width there too.
     Args: z, codes, (n_samples ≥ 5, n_latent): four distinct points, one more for the jackknife; floor, the mean squared
         norm ⟨|z|²⟩ of noise alone, in units of z²: codes at or under it are refused, since their χ is the noise's;
         by_pairs, sum the overlap matrix itself, O(n_samples²·n_latent) instead of O(n_samples·n_latent²) time: equal
         to rounding, and taken anyway where n_latent > n_samples. Sums in float64.
     Raises: ValueError for bad codes, a zero row, or codes at the floor.
     """
-    full, without = _means(z, floor, by_pairs, unit_rows=True)
+    full, without = _means(z, floor, by_pairs, directions=True)
     n_samples, n_latent = z.shape
 
     def moments(mean: DistinctMeans) -> dict[str, Tensor]:
@@ -152,7 +162,7 @@ def raw_overlap_moments(z: Tensor, *, floor: float = 0.0, by_pairs: bool = False
     U-statistics, their ratios are biased by O(1/n_samples). Unchanged by rotations and by one scale for all codes.
     Args and errors: as `overlap_moments`. PR is nan where all rows are identical.
     """
-    full, without = _means(z, floor, by_pairs, unit_rows=False)
+    full, without = _means(z, floor, by_pairs, directions=False)
     n_samples, n_latent = z.shape
     identical = bool((z == z[0]).all())
 
@@ -184,8 +194,8 @@ def within_overlap(z_a: Tensor, z_b: Tensor) -> WithinOverlap:
     Args: z_a, z_b, two independent draws of the same inputs, (n_samples ≥ 3, n_latent), same shape, dtype, device.
     Raises: ValueError for anything else or a value not finite.
     """
-    _check_codes(z_a=z_a, z_b=z_b, n_min=3)
-    _check_paired(z_a, z_b)
+    check_codes(z_a=z_a, z_b=z_b, n_min=3)
+    check_paired(z_a, z_b)
     n_samples, n_latent = z_a.shape
     q = (z_a.detach().double() * z_b.detach().double()).sum(1) / n_latent
     excess = q - q.mean()
@@ -196,16 +206,16 @@ def within_overlap(z_a: Tensor, z_b: Tensor) -> WithinOverlap:
     return WithinOverlap(**_with_errors(full, {"q_mean": -excess / (n_samples - 1), "chi": n_latent * without}))
 
 
-def _means(z: Tensor, floor: float, by_pairs: bool, unit_rows: bool) -> tuple[DistinctMeans, DistinctMeans]:
+def _means(z: Tensor, floor: float, by_pairs: bool, directions: bool) -> tuple[DistinctMeans, DistinctMeans]:
     """The averages over distinct points, over all of them and without each in turn, of checked codes."""
-    _check_codes(z=z, n_min=5)
+    check_codes(z=z, n_min=5)
     z = z.detach()
-    norm = _norm("z", z)
+    norm = row_norm("z", z)
     norm_square = norm.square().mean().item()
     if not norm_square > floor:
         raise ValueError(f"want codes above the noise floor, ⟨|z|²⟩ > {floor:g}, got ⟨|z|²⟩ = {norm_square:g}")
     n_samples, n_latent = z.shape
-    sums = pair_sums(z, norm if unit_rows else torch.ones_like(norm), by_pairs or n_latent > n_samples)
+    sums = pair_sums(z, norm if directions else torch.ones_like(norm), by_pairs or n_latent > n_samples)
     return distinct_means(sums), distinct_means(sums, jackknife=True)
 
 
@@ -213,45 +223,3 @@ def _with_errors(full: dict[str, Tensor], without: dict[str, Tensor]) -> dict[st
     """The fields of a dataclass of estimates: each name with its value, and `name_se`."""
     errors = {f"{name}_se": jackknife_error(values) for name, values in without.items()}
     return {name: value.item() for name, value in full.items()} | errors
-
-
-def _norm(name: str, z: Tensor) -> Tensor:
-    """Row norms in float64; a ValueError names the first row without a direction."""
-    norm = torch.linalg.vector_norm(z, dim=1, dtype=torch.float64)
-    bad = ~((norm > 0) & norm.isfinite())
-    if bad.any():
-        row = int(bad.nonzero()[0])
-        raise ValueError(f"{name}: want rows of positive finite norm, got norm {norm[row].item():g} in row {row}")
-    return norm
-
-
-def _unit(name: str, z: Tensor) -> Tensor:
-    """Contiguous rows of norm one, float64 for float64 codes, else float32."""
-    unit = z.detach() / _norm(name, z.detach())[:, None]
-    return unit.to(z.dtype if z.dtype == torch.float64 else torch.float32).contiguous()
-
-
-def _check_codes(*, n_min: int = 1, **codes: Tensor) -> None:
-    """Codes are finite floating (n_samples ≥ n_min, n_latent ≥ 1) and agree in n_latent, dtype and device."""
-    for name, z in codes.items():
-        if not isinstance(z, Tensor) or not z.is_floating_point():
-            raise ValueError(f"{name}: want a floating-point tensor, got {getattr(z, 'dtype', type(z).__name__)}")
-        if z.ndim != 2 or len(z) < n_min or z.shape[1] == 0:
-            raise ValueError(f"{name}: want (n_samples >= {n_min}, n_latent >= 1), got {tuple(z.shape)}")
-    (name, z), *others = codes.items()
-    for other, z_other in others:
-        for what in ("dtype", "device"):
-            found, found_other = getattr(z, what), getattr(z_other, what)
-            if found != found_other:
-                raise ValueError(f"{name}, {other}: want one {what}, got {found} and {found_other}")
-        if z.shape[1] != z_other.shape[1]:
-            raise ValueError(f"{name}, {other}: want one n_latent, got {z.shape[1]} and {z_other.shape[1]}")
-    for name, z in codes.items():
-        if not z.isfinite().all():
-            row, latent = (~z.isfinite()).nonzero()[0].tolist()
-            raise ValueError(f"{name}: want finite values, got {z[row, latent].item()} in row {row}, latent {latent}")
-
-
-def _check_paired(z_a: Tensor, z_b: Tensor) -> None:
-    if len(z_a) != len(z_b):
-        raise ValueError(f"want paired rows, got {len(z_a)} and {len(z_b)}")

@@ -11,7 +11,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from latentlib import overlap, sphere
+from latentlib import overlap, sphere, ultrametric
+from latentlib._codes import unit_rows
 from latentlib.reference import overlap as reference
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
@@ -39,8 +40,8 @@ def spectrum_codes(variance: torch.Tensor, n_samples: int, generator: torch.Gene
 
 def exact_positions(z: torch.Tensor, n_bins: int, z_other: torch.Tensor | None = None) -> torch.Tensor:
     """(q + 1)·n_bins/2 of every pair in float64, from the float32 rows of norm one that both implementations see."""
-    unit = overlap._unit("z", z).double()
-    q = unit @ (unit if z_other is None else overlap._unit("z", z_other).double()).T
+    unit = unit_rows("z", z).double()
+    q = unit @ (unit if z_other is None else unit_rows("z", z_other).double()).T
     pairs = q.flatten() if z_other is not None else q[torch.ones_like(q, dtype=torch.bool).triu(1)]
     return (pairs + 1) * n_bins / 2
 
@@ -174,7 +175,7 @@ def test_overlap_histogram_kernel_reads_and_leaves_no_poison(shape, generator, m
     from latentlib.kernels import overlap as kernel
 
     n_samples, n_latent = shape
-    unit = overlap._unit("z", codes(n_samples, n_latent, generator))
+    unit = unit_rows("z", codes(n_samples, n_latent, generator))
     # NaN right behind the last row: an unmasked load would carry it into q. The output starts as garbage.
     memory = torch.full((unit.numel() + 64 * n_latent + 64,), math.nan, device=DEVICE)
     memory[: unit.numel()] = unit.flatten()
@@ -533,3 +534,7 @@ def test_overlap_moments_want_five_points_and_codes_above_the_floor():
         overlap.overlap_moments(GOOD[:4])
     with pytest.raises(ValueError, match=r"> 3, got ⟨\|z\|²⟩ = 3"):
         overlap.overlap_moments(GOOD, floor=3.0)
+
+
+def test_overlap_has_ultrametricity_of_its_module():
+    assert overlap.ultrametricity is ultrametric.ultrametricity and "ultrametricity" in overlap.__all__
