@@ -11,8 +11,12 @@ from importlib import import_module
 __version__ = "0.1.0"
 
 MODULES = (
-    "angles", "bench", "collapse", "datasets", "equilibrium", "fisher", "interval", "ledger", "models", "overlap", "sphere", "style", "sweep", "train", "vector_field",
-)
+    "angles", "annealing", "bench", "bingham", "block_spin", "class_overlap", "cluster", "collapse",
+    "critical_points", "datasets", "directional", "equilibrium", "evidence", "finite_size", "fisher", "interval",
+    "ising", "kac_rice", "landscape", "langevin", "ledger", "minima", "models", "nulls", "onsager", "overlap",
+    "phase", "pspin", "replica_symmetric", "response", "semicircle", "sphere", "style", "sweep", "taylor", "torus",
+    "train", "transfer_matrix", "ultrametric", "vector_field", "vmf",
+)  # fmt: skip
 # The few names every chapter uses, each with its one home.
 NAMES = {"record": "ledger", "claim": "ledger", "harvest": "ledger"}
 

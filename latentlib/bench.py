@@ -7,7 +7,7 @@ import platform
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import datetime, timezone
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -17,63 +17,14 @@ from time import perf_counter
 import torch
 from torch import Tensor
 
-from latentlib import _backend, overlap
-from latentlib.reference.overlap import overlap_tiles
+from latentlib import _backend
+from latentlib._bench_cases import CASES, CONCEPTS, Case
 
 ROOT = Path(__file__).resolve().parent.parent
 COLUMNS = (
     "kernel", "impl", "shape", "dtype", "median_ms", "p20", "p80", "floor_ms", "baseline_ms", "peak_mb",
     "device", "versions", "commit", "date",
 )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Case:
-    """One size of one kernel concept: shape is the concept's, for overlap (n_samples, n_latent)."""
-
-    name: str
-    kernel: str
-    shape: tuple[int, ...]
-    dtype: str = "float32"
-
-
-@dataclass(frozen=True)
-class Concept:
-    """What is timed: run(inputs, impl) against baseline(inputs), and the least FLOPs and bytes of a shape."""
-
-    inputs: Callable[[Case, torch.device], Tensor]
-    run: Callable[[Tensor, str], object]
-    baseline: Callable[[Tensor], object]
-    n_flops: Callable[[Sequence[int]], float]
-    n_bytes: Callable[[Sequence[int], int], float]
-
-
-def _codes(case: Case, device: torch.device) -> Tensor:
-    generator = torch.Generator().manual_seed(0)
-    return torch.randn(case.shape, generator=generator).to(device, getattr(torch, case.dtype))
-
-
-def _bare_tiles(z: Tensor) -> None:
-    for _ in overlap_tiles(z, None):
-        pass
-
-
-N_BINS = 200
-CONCEPTS = {
-    # Two FLOPs a latent and pair; the codes in, the counts out.
-    "overlap": Concept(
-        inputs=_codes,
-        run=lambda z, impl: overlap.overlap_histogram(z, n_bins=N_BINS, impl=impl),
-        baseline=_bare_tiles,
-        n_flops=lambda shape: shape[0] * (shape[0] - 1) * shape[1],
-        n_bytes=lambda shape, itemsize: shape[0] * shape[1] * itemsize + 8 * N_BINS,
-    ),
-}
-CASES = (
-    Case("overlap", "overlap", (20_000, 128)),
-    Case("overlap-short", "overlap", (20_000, 12)),
-    Case("overlap-small", "overlap", (2_000, 128)),
-)
 
 
 def run(
@@ -105,7 +56,8 @@ def run(
     rates = _rates(target)
     rows = []
     for case in chosen:
-        for impl in ("reference",) if target.type == "cpu" else ("reference", "triton"):
+        compiled = target.type != "cpu" and CONCEPTS[case.kernel].has_kernel
+        for impl in ("reference", "triton") if compiled else ("reference",):
             row = _measure(case, impl, target, rates, n_repeats)
             _append(tables[case.kernel], row)
             rows.append(row)
@@ -171,7 +123,7 @@ def _measure(case: Case, impl: str, device: torch.device, rates: tuple[float, fl
     inputs = concept.inputs(case, device)
     times = _times([lambda: concept.run(inputs, impl), lambda: concept.baseline(inputs)], device, n_repeats)
     p20, median, p80 = times[0].quantile(torch.tensor([0.2, 0.5, 0.8], dtype=times.dtype)).tolist()
-    floor = max(concept.n_flops(case.shape) / rates[0], concept.n_bytes(case.shape, inputs.itemsize) / rates[1])
+    floor = max(concept.n_flops(case.shape) / rates[0], concept.n_bytes(case.shape, getattr(torch, case.dtype).itemsize) / rates[1])
     values = (
         case.kernel, impl, "x".join(map(str, case.shape)), case.dtype, *(f"{ms:.4g}" for ms in (median, p20, p80)),
         f"{floor:.4g}", f"{times[1].median().item():.4g}", _peak_mb(case, impl) if device.type == "cpu" else "",
