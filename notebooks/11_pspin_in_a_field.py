@@ -489,7 +489,7 @@ claim(
     parts={"quenches extrapolate to the threshold": evidence.Part(*extrapolated, "-1.633 ± 0.05", null=-ground)},
     own_protocol=True,
     data="pure spherical three-spin model without a field", sizes={"n_spins": [60, 120], "quench": quench_sizes},
-    repetitions=n_quenches, interval_method="rate: exact quadrature, rounding; quench: weighted fit over systems",
+    repetitions=n_quenches, interval_method="rate: exact quadrature, rounding; quench: Student over the sweep's seeds",
     note="growth of ln(E N_crit/√N) per spin between 60 and 120 spins, theory ln(2)/2; null: p = 2, where it is 0")
 
 # %% tags=["remove-input"]
