@@ -38,12 +38,12 @@ from latentlib import (annealing, bingham, claim, critical_points, directional, 
 n_spins: int = 16  # spins of the three-spin glass at low temperature, 8 … 64
 n_systems: int = 8  # draws of the couplings, three times as many below the glass temperature, 5 … 1000
 n_replicas: int = 200  # replicas of each system, 100 … 10000
-n_counted: int = 1600  # systems of two spins with counted critical points, a quarter as many of three, 400 … 100000
+n_counted: int = 1200  # systems of two spins with counted critical points, a quarter as many of three, 400 … 100000
 field_sizes: list = [12, 20, 28]  # spins of the landscapes whose minima are counted, 6 … 128
 n_starts: int = 40  # descents on each of them, 20 … 10000
 quench_sizes: list = [32, 48, 72, 105]  # spins of the quenches, four or more, 16 … 400
-n_quenches: int = 10  # systems quenched at each size, four descents each, 8 … 1000
-n_lines: int = 100  # points where Taylor coefficients are taken, 20 … 10000
+n_quenches: int = 8  # systems quenched at each size, four descents each, 8 … 1000
+n_lines: int = 80  # points where Taylor coefficients are taken, 20 … 10000
 sweep_table: str = "11_pspin_in_a_field"  # committed sweep over seeds; "" for none
 seed: int = 0  # of every random number in this chapter
 
