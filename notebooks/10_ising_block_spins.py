@@ -24,7 +24,7 @@
 # transition and to disorder above it. On vectors the same code sees a mean direction best where it happens to lie along
 # the blocks, and clusters no better than three random projections do.
 #
-# **Takes** half a minute on one thread of a laptop and less than a gigabyte of memory.
+# **Takes** forty seconds on one thread of a laptop and less than a gigabyte of memory.
 
 # %%
 import matplotlib.pyplot as plt
