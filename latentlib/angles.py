@@ -1,183 +1,256 @@
-"""Hyperspherical angles of latent codes, and the variance spectrum they carry.
+"""Hyperspherical angles of latent codes: the coordinates, their cosines, and the moments a loss puts on them.
 
 Angle k sees the axes k..n of a code: S_k = Σ_{j≥k} z_j², cos φ_k = z_k/√S_k, k = 1..n−1. The order of the axes matters.
-For centred Gaussian codes with variances m_k (or any elliptical law: the radius drops out) E cos²φ_k and the variances
-determine each other up to scale. Codes must be uncorrelated: diagonalise Cov(z) first.
+Source: arXiv:2507.15900. The exact laws of the angles have their home in `angle_law` and are names of this module too.
 """
 
 import math
+from dataclasses import dataclass
+from types import ModuleType
 
-import numpy as np
 import torch
-from scipy.optimize import brentq
 from torch import Tensor
 
-# Trapezoid rule in w = ln t. The integrands are analytic for |Im w| < π, so the step .25 leaves an error near e^{−79};
-# they rise as e^w and fall at least as e^{−w/2}, so the ends −40 and 80 cut off less than 1e-17.
-STEP, LOW, HIGH = 0.25, -40.0, 80.0
-BLOCK = 2**21  # float64 numbers held at once by the quadrature: 16 MB an array
-LOG_RATIO_MAX = 70.0  # spectrum_from_angles looks for variance ratios within e^{±70}
+from latentlib import _backend
+from latentlib.angle_law import (
+    angle_spectrum,
+    angular_susceptibility,
+    direction_spectrum,
+    spectrum_from_angles,
+    uniform_cos_angle_var,
+)
+from latentlib.reference import angles as reference
+
+__all__ = [
+    "PUBLISHED_EPS", "AngleStatistics", "angle_spectrum", "angle_statistics", "angular_susceptibility", "cos_angles",
+    "direction_spectrum", "from_angles", "spectrum_from_angles", "to_angles", "uniform_cos_angle_var",
+]  # fmt: skip
+
+PUBLISHED_EPS = 1e-3  # what the authors' code adds to S_k, in units of z²
+KERNEL_LATENT_MAX = 8192  # a row of codes has to fit in the registers of one program
+LOWER_PRECISION_EPS = 1e-6  # relative, where sums are float32: a tail below it has no angle left to order
 
 
-def cos_angles(z: Tensor) -> Tensor:
-    """Cosines of the hyperspherical angles, cos φ_k = z_k/√S_k with S_k = Σ_{j≥k} z_j², k = 1..n−1.
+def to_angles(z: Tensor, *, log_space: bool = False) -> tuple[Tensor, ...]:
+    """Hyperspherical coordinates r = |z|, φ_k = atan2(√S_{k+1}, z_k) for k ≤ n−2, φ_{n−1} = atan2(z_n, z_{n−1}).
 
-    In [−1, 1], unchanged under z → c·z (c > 0). No ε: where S_k = 0, after the last non-zero entry of a row, the angle
-    is undefined and the value NaN, with zero gradient. Sums are float64; entries below 1e-154 of the row's largest
-    square to zero and count as zero. O(n_latent) a row, differentiable. Source: arXiv:2507.15900.
+    S_k = Σ_{j≥k} z_j². φ_1 … φ_{n−2} in [0, π], φ_{n−1} in [0, 2π), unchanged under z → c·z (c > 0). Where S_k = 0,
+    after the last non-zero entry, the angle is 0, with zero gradient, and the way back gives the zeros again. Near
+    φ_k = π an angle resolves its tail √S_{k+1} only to rounding of π; log_space=True returns log|sin φ_k| too (−∞ for a
+    zero tail), with which `from_angles` restores tails down to r times the smallest normal number. O(n_latent) a row,
+    sums float64, differentiable. Source: arXiv:2507.15900.
     Args: z, codes (n_samples, n_latent ≥ 2), floating point.
-    Returns: (n_samples, n_latent − 1), dtype and device of z.
+    Returns: radius (n_samples,), angles (n_samples, n_latent − 1) in radians[, log_sin like angles]; dtype of z.
     Raises: ValueError if the shape is another, there are no samples, or a value is not finite.
     """
+    _check_shape("to_angles", z)
+    _check_finite("to_angles", z)
+    radius, angles, log_sin = reference.to_angles(z)
+    angles = _within_half_turns(angles, z)
+    return (radius.to(z.dtype), angles, log_sin.to(z.dtype)) if log_space else (radius.to(z.dtype), angles)
+
+
+def from_angles(radius: Tensor, angles: Tensor, log_sin: Tensor | None = None) -> Tensor:
+    """Codes z_k = r Π_{j<k} sin φ_j · cos φ_k, z_n = r Π_j sin φ_j: the inverse of `to_angles`.
+
+    O(n_latent) a row, products float64, differentiable. Source: arXiv:2507.15900.
+    Args: radius ≥ 0, (n_samples,); angles, radians, (n_samples, n_latent − 1 ≥ 1): the last in [0, 2π], others in
+        [0, π]; log_sin ≤ 0, log|sin φ_k| of `to_angles(…, log_space=True)`, like angles: sines are then taken from it.
+    Returns: (n_samples, n_latent), dtype and device of the angles.
+    Raises: ValueError for other shapes, dtypes or devices, a value not finite (log_sin may be −∞) or out of range.
+    """
+    _check_coordinates(radius, angles, log_sin)
+    return reference.from_angles(radius, angles, log_sin).to(angles.dtype)
+
+
+def cos_angles(z: Tensor, *, eps: float | str | None = None) -> Tensor:
+    """Cosines of the hyperspherical angles, cos φ_k = z_k/√(S_k + ε²r²) with S_k = Σ_{j≥k} z_j², r² = S_1, k = 1..n−1.
+
+    In [−1, 1], unchanged under z → c·z (c > 0) unless published. Sums are float64, so the default is ε = 0 in every
+    dtype: where S_k = 0, after the last non-zero entry of a row, the angle is undefined and the value NaN, with zero
+    gradient. O(n_latent) a row, differentiable. Source: arXiv:2507.15900.
+    Args: z, codes (n_samples, n_latent ≥ 2), floating point; eps, None for 0, a relative ε ≥ 0, or "published": the
+        absolute 1e-3 that the authors' code adds to S_k, which caps how many angles can be ordered.
+    Returns: (n_samples, n_latent − 1), dtype and device of z.
+    Raises: ValueError if the shape is another, there are no samples, a value is not finite, or eps is something else.
+    """
+    _check_shape("cos_angles", z)
+    _check_finite("cos_angles", z)
+    return reference.cos_angles(z, *_floors("cos_angles", eps, 0.0)).to(z.dtype)
+
+
+@dataclass(frozen=True)
+class AngleStatistics:
+    """Mean and unbiased variance of cos φ_k over samples: (n_latent − 1,), or (n_classes, n_latent − 1) with labels."""
+
+    mean: Tensor
+    var: Tensor
+
+    @property
+    def std(self) -> Tensor:
+        """√var; its gradient is infinite where var = 0, as for codes that are all alike."""
+        return self.var.sqrt()
+
+
+def angle_statistics(
+    z: Tensor,
+    *,
+    labels: Tensor | None = None,
+    n_classes: int | None = None,
+    eps: float | str | None = None,
+    missing: str = "raise",
+    impl: str | None = None,
+) -> AngleStatistics:
+    """Mean and variance of cos φ_k = z_k/√(S_k + ε²r²) over a batch, or over each class of it, k = 1..n−1.
+
+    One pass over the codes forward and one backward, O(n_latent) a sample, no loop over classes or angles, no wait for
+    a GPU: there, bad values stop the device by an assertion, without raising. Sums are float64 for float64 codes, else
+    float32. An angle undefined in one sample (S_k = 0 with ε = 0, or a zero row) is NaN in the statistics of its class
+    and gives no gradient. Source: arXiv:2507.15900, arXiv:2601.18823 (classes).
+    Args: z, codes (n_samples, n_latent ≥ 2), floating point; labels, whole numbers 0 … n_classes − 1, (n_samples,), and
+        n_classes, both or none; eps, a relative ε ≥ 0, "published" (absolute 1e-3 on S_k), or None: 0 where sums are
+        float64, 1e-6 where they are float32; missing, for a class with fewer than two samples: "raise", or "nan" in its
+        variance (and in its mean if it has none), zero gradient; impl, "reference" (differentiable twice), "triton"
+        (float32 and half precision, n_latent ≤ 8192), or None: the kernel on a GPU where it can.
+    Returns: AngleStatistics, float64 for float64 codes, else float32.
+    Raises: ValueError for anything else, a value not finite, or too few samples.
+    """
+    _check_shape("angle_statistics", z)
+    n_groups = _check_classes(z, labels, n_classes, missing)
+    relative, absolute = _floors("angle_statistics", eps, 0.0 if z.dtype == torch.float64 else LOWER_PRECISION_EPS)
+    module = _implementation(z, impl)
+    index = None if labels is None else labels.long()
+    if missing == "raise":
+        _require_two(z, index, n_groups)
+    mean, var = _Moments.apply(z, index, n_groups, relative, absolute, module)
+    return AngleStatistics(mean, var) if labels is not None else AngleStatistics(mean[0], var[0])
+
+
+class _Moments(torch.autograd.Function):
+    """Mean and variance of every class with the gradient in closed form, by the module that computes them."""
+
+    @staticmethod
+    def forward(ctx, z, labels, n_classes, relative, absolute, module):
+        moments = module.angle_moments(z, labels, n_classes, relative, absolute)
+        _require(moments.scale.isfinite().all(), "angle_statistics: want finite codes, got NaN or infinity")
+        ctx.save_for_backward(z, labels, *moments)
+        ctx.options = n_classes, relative, absolute, module, type(moments)
+        return moments.mean, moments.var
+
+    @staticmethod
+    def backward(ctx, mean_gradient, var_gradient):
+        z, labels, *saved = ctx.saved_tensors
+        n_classes, relative, absolute, module, record = ctx.options
+        moments = record(*saved)
+        if torch.is_grad_enabled():  # a gradient of the gradient needs everything as a function of z
+            if module is not reference:
+                raise RuntimeError("angle_statistics: want impl='reference' for second derivatives, got 'triton'")
+            moments = module.angle_moments(z, labels, n_classes, relative, absolute)
+        gradient = module.angle_moments_gradient(moments, labels, mean_gradient, var_gradient, relative, absolute)
+        return gradient.to(z.dtype), *[None] * 5
+
+
+def _implementation(z: Tensor, impl: str | None) -> ModuleType:
+    fits = z.dtype != torch.float64 and z.shape[1] <= KERNEL_LATENT_MAX
+    if not fits:
+        if impl == "triton":
+            want = f"float32 or half precision codes of n_latent <= {KERNEL_LATENT_MAX}"
+            raise ValueError(f"impl='triton' for angles: want {want}, got {z.dtype} {tuple(z.shape)}")
+        impl = impl or "reference"
+    return _backend.implementation("angles", impl, z)
+
+
+def _check_coordinates(radius: Tensor, angles: Tensor, log_sin: Tensor | None) -> None:
+    given = {"radius": radius, "angles": angles} | ({} if log_sin is None else {"log_sin": log_sin})
+    for name, values in given.items():
+        if not values.is_floating_point() or (values.dtype, values.device) != (angles.dtype, angles.device):
+            raise ValueError(f"from_angles: want one floating dtype and device, got {values.dtype} in {name}")
+    if angles.ndim != 2 or 0 in angles.shape or radius.shape != angles.shape[:1]:
+        found = f"{tuple(radius.shape)} and {tuple(angles.shape)}"
+        want = "radius (n_samples > 0,), angles (n_samples, n_latent - 1 >= 1)"
+        raise ValueError(f"from_angles: want {want}, got {found}")
+    if log_sin is not None and log_sin.shape != angles.shape:
+        raise ValueError(f"from_angles: want log_sin {tuple(angles.shape)} like angles, got {tuple(log_sin.shape)}")
+    if not (radius.isfinite() & (radius >= 0)).all():
+        raise ValueError("from_angles: want finite radius >= 0, got a value that is negative or not finite")
+    rounding = math.pi * (1 + 2 * torch.finfo(angles.dtype).eps)  # π and 2π may have been rounded up
+    largest = torch.full_like(angles[0], rounding)
+    largest[-1] *= 2
+    if not ((angles >= 0) & (angles <= largest)).all():
+        raise ValueError("from_angles: want angles in [0, π], the last in [0, 2π], got a value outside or NaN")
+    if log_sin is not None and not (log_sin <= 0).all():
+        raise ValueError("from_angles: want log_sin <= 0, got a positive value or NaN")
+
+
+def _floors(caller: str, eps: float | str | None, default: float) -> tuple[float, float]:
+    """(relative ε, what is added to S_k) of an option `eps`."""
+    if eps is None:
+        return default, 0.0
+    if eps == "published":
+        return 0.0, PUBLISHED_EPS
+    if isinstance(eps, bool) or not isinstance(eps, (int, float)) or not 0 <= eps < math.inf:
+        raise ValueError(f"{caller}: want eps None, 'published' or a finite number >= 0, got {eps!r}")
+    return float(eps), 0.0
+
+
+def _check_shape(caller: str, z: Tensor) -> None:
     if z.ndim != 2 or len(z) == 0 or z.shape[1] < 2 or not z.is_floating_point():
-        raise ValueError(f"cos_angles: want floating (n_samples > 0, n_latent >= 2), got {z.dtype} {tuple(z.shape)}")
+        raise ValueError(f"{caller}: want floating (n_samples > 0, n_latent >= 2), got {z.dtype} {tuple(z.shape)}")
+
+
+def _check_finite(caller: str, z: Tensor) -> None:
     if not z.isfinite().all():
-        raise ValueError("cos_angles: want finite codes, got NaN or infinity")
-    # The angles are scale free, so the scale may be a constant to autograd; it keeps the squares in range.
-    scale = z.detach().double().abs().amax(1, keepdim=True)
-    scaled = z.double() / torch.where(scale > 0, scale, 1.0)
-    suffix = scaled.square().flip(1).cumsum(1).flip(1)[:, :-1]
-    defined = suffix > 0
-    # The inner where keeps 0·∞ out of the gradient of the undefined ones.
-    cosines = scaled[:, :-1] / torch.where(defined, suffix, 1.0).sqrt()
-    return torch.where(defined, cosines, math.nan).to(z.dtype)
+        raise ValueError(f"{caller}: want finite codes, got NaN or infinity")
 
 
-def uniform_cos_angle_var(n_latent: int) -> Tensor:
-    """Var cos φ_k = E cos²φ_k = 1/(n − k + 1), k = 1..n−1, of points uniform on the sphere: the null of every angle.
-
-    Args: n_latent ≥ 2. Returns: (n_latent − 1,), float64. Raises: ValueError if n_latent < 2.
-    """
-    if n_latent < 2:
-        raise ValueError(f"uniform_cos_angle_var: want n_latent >= 2, got {n_latent}")
-    return 1.0 / torch.arange(n_latent, 1, -1, dtype=torch.float64)
+def _require(condition: Tensor, message: str) -> None:
+    """ValueError unless the condition holds; on a GPU the device asserts it, so that nobody waits for the answer."""
+    if condition.is_cuda:
+        torch._assert_async(condition, message)
+    elif not condition:
+        raise ValueError(message)
 
 
-def angle_spectrum(signal_fraction: Tensor) -> Tensor:
-    """E cos²φ_k = ∫_0^∞ m_k (1+2m_k t)^{−1} Π_{j≥k} (1+2m_j t)^{−1/2} dt of centred Gaussian codes with variances m_k.
-
-    In [0, 1], unchanged under m → c·m; equal m give 1/(n−k+1). Exactly 0 for an inactive mode (m_k = 0) before the
-    last active one, exactly 1 at the last active one, NaN after it, where no angle is defined. Error below 1e-14 for
-    ratios of m from 1e-8 to 1e8 and n_latent ≤ 512. Source: chapter 00.
-    Args: signal_fraction, m ≥ 0 in the order of the axes, (..., n_latent ≥ 2): a whole scan at once.
-    Returns: (..., n_latent − 1), float64.
-    Raises: ValueError if a value is negative or not finite, or there are fewer than two modes.
-    """
-    variance = _checked_variances("angle_spectrum", signal_fraction)
-    spectrum = _in_blocks(_angle_integral, variance)[..., :-1]
-    n_active_from = (variance > 0).flip(-1).cumsum(-1).flip(-1)[..., :-1]
-    last_active = (n_active_from == 1) & (variance[..., :-1] > 0)
-    spectrum = torch.where(last_active, 1.0, spectrum)
-    return torch.where(n_active_from > 0, spectrum, math.nan)
-
-
-def direction_spectrum(signal_fraction: Tensor) -> Tensor:
-    """E s_k² = ∫_0^∞ m_k (1+2m_k t)^{−1} Π_j (1+2m_j t)^{−1/2} dt, s = z/|z|, of Gaussian codes with variances m_k.
-
-    In [0, 1], sums to 1, unchanged under m → c·m, independent of the order of the axes. NaN if all modes are inactive.
-    Source: chapter 00.
-    Args: signal_fraction, m ≥ 0, (..., n_latent ≥ 2). Returns: (..., n_latent), float64.
-    Raises: ValueError if a value is negative or not finite, or there are fewer than two modes.
-    """
-    variance = _checked_variances("direction_spectrum", signal_fraction)
-    spectrum = _in_blocks(_direction_integral, variance)
-    return torch.where((variance > 0).any(-1, keepdim=True), spectrum, math.nan)
+def _check_classes(z: Tensor, labels: Tensor | None, n_classes: int | None, missing: str) -> int:
+    """The number of groups of samples, after checking what can be known without reading a label."""
+    if missing not in ("raise", "nan"):
+        raise ValueError(f"angle_statistics: want missing 'raise' or 'nan', got {missing!r}")
+    if (labels is None) != (n_classes is None):
+        raise ValueError(f"angle_statistics: want labels and n_classes, or neither, got n_classes = {n_classes}")
+    if labels is None:
+        return 1
+    if isinstance(n_classes, bool) or not isinstance(n_classes, int) or n_classes < 1:
+        raise ValueError(f"n_classes: want an integer >= 1, got {n_classes!r}")
+    kind = getattr(labels, "dtype", None)
+    if kind is None or kind.is_floating_point or kind.is_complex or kind == torch.bool:
+        raise ValueError(f"labels: want a tensor of whole numbers, got {kind or type(labels).__name__}")
+    if labels.shape != z.shape[:1] or labels.device != z.device:
+        found = f"{tuple(labels.shape)} on {labels.device}"
+        raise ValueError(f"labels: want one a sample, ({len(z)},) on {z.device}, got {found}")
+    inside = (labels >= 0).logical_and(labels < n_classes).all()
+    _require(inside, f"labels: want classes 0 … {n_classes - 1}, got a label outside")
+    return n_classes
 
 
-def angular_susceptibility(signal_fraction: Tensor) -> Tensor:
-    """χ = n Σ_k (E s_k²)²: the overlap susceptibility n·Var q of Gaussian codes with variances m_k, no pair formed.
-
-    In [1, n_latent]: 1 for equal variances, n_latent for one active mode. NaN if all modes are inactive.
-    Source: chapter 00. Args: signal_fraction, m ≥ 0, (..., n_latent ≥ 2). Returns: (...), float64.
-    Raises: ValueError if a value is negative or not finite, or there are fewer than two modes.
-    """
-    directions = direction_spectrum(signal_fraction)
-    return directions.shape[-1] * directions.square().sum(-1)
-
-
-def spectrum_from_angles(cos2: Tensor) -> Tensor:
-    """Variances m_k/m_1 of centred Gaussian codes from c_k = E cos²φ_k: the inverse of `angle_spectrum`.
-
-    Tail first, m_{n−1}/m_n = (c/(1−c))²; then each c_k has one root m_k at fixed m_{k+1..n}. m_1 is the first active
-    mode. c_k = 0 is an inactive mode, c_k = 1 the last active one; after it every c is NaN. Source: chapter 00.
-    Args: cos2, (..., n_latent − 1 ≥ 1), in [0, 1]; NaN only after a 1. Returns: (..., n_latent), float64, scale free.
-    Raises: ValueError for a value outside [0, 1], a NaN or a value in the wrong place, no active mode, or a variance
-    ratio beyond e^{±70}.
-    """
-    cos2 = torch.as_tensor(cos2)
-    if cos2.ndim == 0 or cos2.numel() == 0:
-        raise ValueError(f"spectrum_from_angles: want (..., n_latent - 1 >= 1), got {tuple(cos2.shape)}")
-    rows = cos2.detach().double().cpu().numpy().reshape(-1, cos2.shape[-1])
-    spectrum = torch.from_numpy(np.stack([_invert(row) for row in rows])).to(cos2.device)
-    return spectrum.reshape(*cos2.shape[:-1], cos2.shape[-1] + 1)
+def _require_two(z: Tensor, labels: Tensor | None, n_classes: int) -> None:
+    if labels is None:
+        if len(z) < 2:
+            raise ValueError("angle_statistics: want two or more samples for a variance, got 1; or missing='nan'")
+        return
+    count = labels.new_zeros(n_classes).index_add_(0, labels, torch.ones_like(labels))
+    few = "" if count.is_cuda else f"{(count < 2).nonzero().flatten().tolist()[:10]}"
+    message = f"angle_statistics: want two or more samples in each of {n_classes} classes, got fewer in {few or 'some'}"
+    _require((count >= 2).all(), f"{message}; or missing='nan'")
 
 
-def _checked_variances(caller: str, variance: Tensor) -> Tensor:
-    variance = torch.as_tensor(variance).double()
-    if variance.ndim == 0 or variance.shape[-1] < 2:
-        raise ValueError(f"{caller}: want (..., n_latent >= 2), got {tuple(variance.shape)}")
-    if not variance.isfinite().all() or (variance < 0).any():
-        raise ValueError(f"{caller}: want finite variances >= 0, got a value that is negative or not finite")
-    return variance
-
-
-def _in_blocks(integral, variance: Tensor) -> Tensor:
-    """Apply `integral` to rows of ln(2 m/m_max), a bounded block at a time; one grid of ln t serves every mode."""
-    rows = variance.reshape(-1, variance.shape[-1])
-    log_largest = rows.amax(1, keepdim=True).log()
-    log_ratio = torch.where(rows > 0, rows.log() - log_largest, -math.inf)
-    widest = -log_ratio[log_ratio.isfinite()].amin().item() if (rows > 0).any() else 0.0
-    grid = torch.arange(LOW, HIGH + widest + STEP, STEP, dtype=torch.float64, device=rows.device)
-    n_rows = max(1, BLOCK // (rows.shape[1] * len(grid)))
-    blocks = [STEP * integral(block + math.log(2.0), grid) for block in log_ratio.split(n_rows)]
-    return torch.cat(blocks).reshape(variance.shape) if blocks else torch.empty_like(variance)
-
-
-def _angle_integral(log_scale: Tensor, grid: Tensor) -> Tensor:
-    exponent = log_scale[:, :, None] + grid  # [row, k, w]: ln(2 m_k t)
-    suffix = _log_one_plus_exp(exponent).flip(1).cumsum(1).flip(1)
-    return (0.5 * exponent.sigmoid() * torch.exp(-0.5 * suffix)).sum(-1)
-
-
-def _direction_integral(log_scale: Tensor, grid: Tensor) -> Tensor:
-    exponent = log_scale[:, :, None] + grid
-    total = _log_one_plus_exp(exponent).sum(1, keepdim=True)
-    return (0.5 * exponent.sigmoid() * torch.exp(-0.5 * total)).sum(-1)
-
-
-def _log_one_plus_exp(exponent: Tensor) -> Tensor:
-    return torch.logaddexp(exponent, torch.zeros((), dtype=exponent.dtype, device=exponent.device))
-
-
-def _invert(cos2: np.ndarray) -> np.ndarray:
-    """One row of `spectrum_from_angles`; ln m is measured from the last active mode, ln t runs on one fixed grid."""
-    last = _last_active(cos2)
-    grid = np.arange(LOW - LOG_RATIO_MAX, HIGH + LOG_RATIO_MAX + STEP, STEP) + math.log(2.0)
-    log_m = np.full(len(cos2) + 1, -np.inf)
-    log_m[last] = 0.0
-    suffix = np.logaddexp(grid, 0.0)
-    for k in reversed(range(last)):
-        if cos2[k] > 0:
-            log_m[k] = _root(cos2[k], grid, suffix)
-            suffix = suffix + np.logaddexp(grid + log_m[k], 0.0)
-    first = np.flatnonzero(np.isfinite(log_m))[0]
-    return np.exp(log_m - log_m[first])
-
-
-def _root(value: float, grid: np.ndarray, suffix: np.ndarray) -> float:
-    def excess(log_m: float) -> float:
-        own = np.logaddexp(grid + log_m, 0.0)
-        return STEP * 0.5 * np.exp(grid + log_m - 1.5 * own - 0.5 * suffix).sum() - value
-
-    if not excess(-LOG_RATIO_MAX) < 0.0 < excess(LOG_RATIO_MAX):
-        raise ValueError(f"spectrum_from_angles: want variance ratios within e^±{LOG_RATIO_MAX:g}, got E cos² {value}")
-    return brentq(excess, -LOG_RATIO_MAX, LOG_RATIO_MAX, xtol=1e-14)
-
-
-def _last_active(cos2: np.ndarray) -> int:
-    """Index of the last active mode, after checking that zeros, ones and NaN stand where a spectrum puts them."""
-    ones = np.flatnonzero(cos2 == 1.0)
-    last = int(ones[0]) if len(ones) else len(cos2)
-    if not np.all((cos2[:last] >= 0.0) & (cos2[:last] < 1.0)) or not np.isnan(cos2[last + 1 :]).all():
-        raise ValueError(f"spectrum_from_angles: want E cos² in [0, 1), then at most one 1, then NaN, got {cos2}")
-    return last
+def _within_half_turns(angles: Tensor, z: Tensor) -> Tensor:
+    """Rounded to the dtype of z, so that the last angle stays below 2π and its sine keeps the sign of z_n."""
+    step = 2 * torch.finfo(z.dtype).eps  # between numbers in [2, 4); twice that in [4, 8)
+    half = math.floor(math.pi / step) * step
+    turn = 2 * half if 2 * half < 2 * math.pi else 2 * half - 2 * step
+    rounded = angles.to(z.dtype)
+    last = rounded[:, -1].detach()
+    below = (z[:, -1] < 0) & (last >= half)  # but not where z_n is lost beside z_{n−1} > 0
+    kept = torch.where(below, last.clamp(half + step, turn), last.clamp(0.0, half))
+    shift = torch.cat([torch.zeros_like(rounded[:, :-1]), (kept - last)[:, None]], 1)
+    return rounded + shift.detach()
