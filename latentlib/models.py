@@ -1,4 +1,4 @@
-"""Variational autoencoders with Gaussian codes: linear, multilayer perceptron, convolutional; their loss; their files.
+"""Variational autoencoders with Gaussian codes: linear, perceptron, convolutional, residual; their loss; their files.
 
 Every model has encode(x) -> (mu, log_var), decode(z) -> x_hat, sample(mu, log_var, generator) and latent_mean(x). The
 initial weights (torch's own laws) depend on `seed` alone, and random numbers come from the generator that is passed:
@@ -7,58 +7,17 @@ the global random state is neither read nor moved. float32; `.double()` and `.to
 
 import json
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+from latentlib import _install
 from latentlib._files import replace_file
+from latentlib._vae import VAE, activation_layer, check_sizes, seeded
 from latentlib._weights import read_safetensors, read_torch
-
-ACTIVATIONS = {"silu": nn.SiLU, "relu": nn.ReLU, "tanh": nn.Tanh, "gelu": nn.GELU}
-
-
-class VAE(nn.Module):
-    """Common interface: an encoder to (μ, log σ²) in one row, a decoder; a subclass sets the attributes below."""
-
-    arguments: dict  # of the constructor, for a file
-    encoder: nn.Module
-    decoder: nn.Module
-    sample_shape: tuple[int, ...]  # of one x
-    n_latent: int
-
-    def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Posterior means and natural log of the variances, each (..., n_latent), of x (..., *sample_shape)."""
-        self._check("x", x, self.sample_shape)
-        return self.encoder(x).chunk(2, dim=-1)
-
-    def decode(self, z: Tensor) -> Tensor:
-        """x̂(z), the mean of p(x|z): (..., *sample_shape) from (..., n_latent)."""
-        self._check("z", z, (self.n_latent,))
-        return self.decoder(z)
-
-    def latent_mean(self, x: Tensor) -> Tensor:
-        """μ(x), (..., n_latent): the encoder of the latent map f = E∘D."""
-        return self.encode(x)[0]
-
-    @staticmethod
-    def sample(mu: Tensor, log_var: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """z = μ + σ ε, ε ~ N(0, 1) from `generator` (which must be on the device of mu)."""
-        noise = torch.randn(mu.shape, generator=generator, dtype=mu.dtype, device=mu.device)
-        return torch.addcmul(mu, (0.5 * log_var).exp(), noise)
-
-    def forward(self, x: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor, Tensor]:
-        """x̂ of one draw from the posterior, with mu and log_var: what `elbo_loss` takes."""
-        mu, log_var = self.encode(x)
-        return self.decode(self.sample(mu, log_var, generator)), mu, log_var
-
-    def _check(self, name: str, tensor: Tensor, shape: tuple[int, ...]) -> None:
-        if tensor.shape[-len(shape) :] != shape:
-            want = ", ".join(map(str, shape))
-            raise ValueError(f"{type(self).__name__}: want {name} of shape (..., {want}), got {tuple(tensor.shape)}")
+from latentlib.residual_vae import ResidualVAE
 
 
 class LinearVAE(VAE):
@@ -71,12 +30,12 @@ class LinearVAE(VAE):
 
     def __init__(self, n_features: int, n_latent: int, *, log_var: str = "constant", seed: int = 0) -> None:
         super().__init__()
-        _check_sizes(n_features=n_features, n_latent=n_latent)
+        check_sizes(n_features=n_features, n_latent=n_latent)
         if log_var not in ("constant", "affine"):
             raise ValueError(f"log_var: want 'constant' or 'affine', got {log_var!r}")
         self.arguments = {"n_features": n_features, "n_latent": n_latent, "log_var": log_var, "seed": seed}
         self.sample_shape, self.n_latent = (n_features,), n_latent
-        with _seeded(seed):
+        with seeded(seed):
             self.encoder = nn.Linear(n_features, n_latent)
             self.decoder = nn.Linear(n_latent, n_features)
             free = nn.Parameter(torch.zeros(n_latent))
@@ -102,10 +61,10 @@ class MLPVAE(VAE):
         super().__init__()
         hidden = tuple(hidden)
         sizes = {"n_features": n_features, "n_latent": n_latent, "hidden": hidden}
-        _check_sizes(**sizes)
+        check_sizes(**sizes)
         self.arguments = sizes | {"activation": activation, "seed": seed}
         self.sample_shape, self.n_latent = (n_features,), n_latent
-        with _seeded(seed):
+        with seeded(seed):
             self.encoder = _perceptron((n_features, *hidden, 2 * n_latent), activation)
             self.decoder = _perceptron((n_latent, *reversed(hidden), n_features), activation)
 
@@ -124,7 +83,7 @@ class ConvVAE(VAE):
         super().__init__()
         image_shape, channels = tuple(image_shape), tuple(channels)
         sizes = {"image_shape": image_shape, "n_latent": n_latent, "channels": channels}
-        _check_sizes(**sizes)
+        check_sizes(**sizes)
         factor = 2 ** len(channels)
         if len(image_shape) != 3 or factor == 1 or any(side % factor for side in image_shape[1:]):
             raise ValueError(f"image_shape: want (channels, height, width), sides of {factor}·k, got {image_shape}")
@@ -133,11 +92,11 @@ class ConvVAE(VAE):
         steps = list(zip((image_shape[0], *channels), channels, strict=False))
         inner = (channels[-1], *(side // factor for side in image_shape[1:]))
         down, up = [], []
-        with _seeded(seed):
+        with seeded(seed):
             for wide, narrow in steps:
-                down += [nn.Conv2d(wide, narrow, 4, stride=2, padding=1), _activation(activation)]
+                down += [nn.Conv2d(wide, narrow, 4, stride=2, padding=1), activation_layer(activation)]
             for wide, narrow in reversed(steps):
-                up += [_activation(activation), nn.ConvTranspose2d(narrow, wide, 4, stride=2, padding=1)]
+                up += [activation_layer(activation), nn.ConvTranspose2d(narrow, wide, 4, stride=2, padding=1)]
             self.encoder = nn.Sequential(*down, nn.Flatten(-3), nn.Linear(math.prod(inner), 2 * n_latent))
             self.decoder = nn.Sequential(nn.Linear(n_latent, math.prod(inner)), nn.Unflatten(-1, inner), *up)
 
@@ -190,7 +149,7 @@ def save_model(model: VAE, path: str | Path) -> None:
 
 
 def load_model(path: str | Path) -> VAE:
-    """The model that `save_model` wrote, on the CPU, in its dtype. Nothing in the file is executed.
+    """The model that `save_model` wrote, on the CPU, in its dtype, in `.eval()`. Nothing in the file is executed.
 
     Raises: FileNotFoundError; ValueError for another format, an unknown class, or weights that do not fit.
     """
@@ -202,7 +161,7 @@ def load_model(path: str | Path) -> VAE:
         model.load_state_dict(state, assign=True)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise ValueError(f"{Path(path).name}: want the weights of a {facts['class']}, got: {error}") from error
-    return model
+    return model.eval()
 
 
 def load_weights(path: str | Path) -> dict[str, Tensor]:
@@ -218,31 +177,24 @@ def load_weights(path: str | Path) -> dict[str, Tensor]:
     return state
 
 
-@contextmanager
-def _seeded(seed: int) -> Iterator[None]:
-    """Within the block torch's CPU generator starts at `seed`; after it, it is where it was before."""
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
-        yield
+def weights_path(name: str, *, root: str | Path | None = None) -> Path:
+    """Where the weights of a network trained elsewhere lie: weights/<name> in LATENTLIB_DATA, else in the cache.
 
-
-def _activation(name: str) -> nn.Module:
-    if name not in ACTIVATIONS:
-        raise ValueError(f"activation: want {', '.join(ACTIVATIONS)}, got {name!r}")
-    return ACTIVATIONS[name]()
+    Args: name, a file name; root, the folder that holds weights/ (default: LATENTLIB_DATA, then data/cache).
+    Raises: FileNotFoundError naming the places looked at. Nothing is downloaded.
+    """
+    places = [folder / "weights" / name for folder in _install.folders(root)]
+    found = next((path for path in places if path.is_file()), None)
+    if found is None:
+        raise FileNotFoundError(f"want the weights {name!r}, got none at {' or '.join(map(str, places))}")
+    return found
 
 
 def _perceptron(sizes: tuple[int, ...], activation: str) -> nn.Sequential:
     layers = []
     for n_in, n_out in zip(sizes, sizes[1:], strict=False):
-        layers += [nn.Linear(n_in, n_out), _activation(activation)]
+        layers += [nn.Linear(n_in, n_out), activation_layer(activation)]
     return nn.Sequential(*layers[:-1])
 
 
-def _check_sizes(**sizes: int | tuple[int, ...]) -> None:
-    for name, size in sizes.items():
-        if not all(isinstance(n, int) and n >= 1 for n in (size if isinstance(size, tuple) else (size,))):
-            raise ValueError(f"{name}: want integers ≥ 1, got {size!r}")
-
-
-_CLASSES = {kind.__name__: kind for kind in (LinearVAE, MLPVAE, ConvVAE)}
+_CLASSES = {kind.__name__: kind for kind in (LinearVAE, MLPVAE, ConvVAE, ResidualVAE)}

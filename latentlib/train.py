@@ -7,8 +7,6 @@ The data stay on the device, where one explicit generator draws the batches and 
 device only once in RECORD_EVERY steps.
 """
 
-import hashlib
-import io
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,11 +14,8 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
-from torch.optim.adam import adam
 
-from latentlib import _backend
-from latentlib._files import replace_file
-from latentlib._weights import read_torch
+from latentlib import _backend, _training
 from latentlib.models import VAE, elbo_loss
 
 SCHEDULES = {"constant": lambda share: 1.0, "cosine": lambda share: 0.5 * (1 + math.cos(math.pi * share))}
@@ -59,7 +54,8 @@ def fit(
     `checkpoint` is a file, written whole every `checkpoint_every` steps and at the end; if it is there, the training
     goes on from it, to the bits of an uninterrupted one on the same device type, versions and number of threads.
     Args: x, x_val (n, *sample_shape), floating, taken to the device (default: LATENTLIB_DEVICE, else the CPU) and dtype
-    of the model, whose only randomness must be the generator it is passed.
+    of the model, whose only randomness must be the generator it is passed; its mode is left alone, so a model with
+    BatchNorm belongs to `compression.fit_compressed`.
     Raises: ValueError for an argument out of range, or a checkpoint of another run, naming what differs;
     FloatingPointError, naming the step, once the loss is not finite.
     """
@@ -71,8 +67,8 @@ def fit(
     chosen = _backend.device(device)
     model.to(chosen)
     dtype = next(model.parameters()).dtype
-    x = _data("x", x, chosen, dtype)
-    x_val = None if x_val is None else _data("x_val", x_val, chosen, dtype)
+    x = _training.floating_data("x", x, chosen, dtype)
+    x_val = None if x_val is None else _training.floating_data("x_val", x_val, chosen, dtype)
     if batch_size > len(x):
         raise ValueError(f"batch_size: want at most the {len(x)} samples of x, got {batch_size}")
     settings = weights | sizes | {"learning_rate": float(learning_rate), "schedule": schedule, "patience": patience}
@@ -97,8 +93,7 @@ class _Run:
     def __init__(self, model: VAE, x: Tensor, x_val: Tensor | None, settings: dict) -> None:
         self.model, self.x, self.x_val, self.settings = model, x, x_val, settings
         self.parameters = [p for p in model.parameters() if p.requires_grad]
-        self.moments = [[torch.zeros_like(p) for p in self.parameters] for _ in range(2)]
-        self.adam_steps = [torch.zeros((), device=x.device) for _ in self.parameters]
+        self.adam = _training.Adam(self.parameters)
         self.generator = torch.Generator(x.device).manual_seed(settings["seed"])
         self.curve = torch.zeros(settings["n_steps"], 3, dtype=torch.float64)
         self.step = 0
@@ -130,7 +125,7 @@ class _Run:
             mu, log_var = model.encode(batch)
             x_hat = model.decode(model.sample(mu, log_var, generator))
             loss = elbo_loss(batch, x_hat, mu, log_var, kl_weight, decoder_var)
-            self._descend(torch.autograd.grad(loss.loss, self.parameters), self.learning_rate(step))
+            self.adam.descend(torch.autograd.grad(loss.loss, self.parameters), self.learning_rate(step))
             rows.append(torch.stack((loss.loss.detach(), loss.distortion_sum.detach(), loss.rate.detach().sum())))
         self.curve[start:until] = torch.stack(rows).double().cpu()
         self.step = until
@@ -142,15 +137,6 @@ class _Run:
                 f"{self.learning_rate(step):.3g}, kl_weight {kl_weight}, decoder_var {decoder_var}); "
                 "lower learning_rate, or standardize x"
             )
-
-    @torch.no_grad()
-    def _descend(self, gradients: tuple[Tensor, ...], learning_rate: float) -> None:
-        # torch's functional Adam in one fused kernel: the optimizer class around it costs twice the update itself on
-        # small models, and its state is these three lists.
-        adam(
-            self.parameters, list(gradients), *self.moments, [], self.adam_steps, fused=True, lr=learning_rate,
-            beta1=0.9, beta2=0.999, eps=1e-8, weight_decay=0.0, amsgrad=False, maximize=False,
-        )
 
     def learning_rate(self, step: int) -> float:
         return self.settings["learning_rate"] * SCHEDULES[self.settings["schedule"]](step / self.settings["n_steps"])
@@ -172,27 +158,17 @@ class _Run:
 
     def save(self, path: Path) -> None:
         content = {
-            "settings": self._identity(), "step": self.step, "model": self.model.state_dict(), "moments": self.moments,
-            "adam_steps": self.adam_steps, "generator": self.generator.get_state(), "curve": self.curve[: self.step],
+            "step": self.step, "model": self.model.state_dict(), "adam": self.adam.state(),
+            "generator": self.generator.get_state(), "curve": self.curve[: self.step],
             "validations": self.validations, "best_weights": self.best_weights,
-        }
-        buffer = io.BytesIO()
-        torch.save(content, buffer)
-        replace_file(path, buffer.getvalue())
+        }  # fmt: skip
+        _training.write_checkpoint(path, self._identity(), content)
 
     @torch.no_grad()
     def restore(self, path: Path) -> None:
-        content = read_torch(path)
-        if not isinstance(content, dict) or "settings" not in content or "adam_steps" not in content:
-            raise ValueError(f"{path.name}: want a checkpoint of train.fit, got another torch file")
-        there, here = content["settings"], self._identity()
-        other = [f"{key} {there.get(key)!r} there, {here[key]!r} here" for key in here if there.get(key) != here[key]]
-        if other:
-            raise ValueError(f"{path.name}: want a checkpoint of this run, got one of another: {'; '.join(other)}")
+        content = _training.read_checkpoint(path, "train.fit", self._identity(), {"adam", "curve", "validations"})
         self.model.load_state_dict(content["model"])
-        saved = [*content["moments"][0], *content["moments"][1], *content["adam_steps"]]
-        for tensor, value in zip([*self.moments[0], *self.moments[1], *self.adam_steps], saved, strict=True):
-            tensor.copy_(value)
+        self.adam.load(content["adam"])
         self.generator.set_state(content["generator"])
         self.step = content["step"]
         self.curve[: self.step] = content["curve"]
@@ -201,9 +177,8 @@ class _Run:
 
     def _identity(self) -> dict:
         """What must agree for a checkpoint to be of this run, in words that a message can show."""
-        name = f"{type(self.model).__name__}({getattr(self.model, 'arguments', '')})"
-        shapes = str([tuple(p.shape) for p in self.parameters])
-        return self.settings | {"model": name, "weights": shapes, "x": _digest(self.x), "x_val": _digest(self.x_val)}
+        data = {"x": _training.digest(self.x), "x_val": _training.digest(self.x_val)}
+        return self.settings | _training.model_identity(self.model) | data
 
     @torch.no_grad()
     def result(self) -> FitResult:
@@ -217,32 +192,12 @@ class _Run:
         return FitResult(history, self.best[0], self.stopped, self.step)
 
 
-def _digest(data: Tensor | None) -> str:
-    """Fingerprint of the data, so that a checkpoint is not continued on others."""
-    if data is None:
-        return "none"
-    return f"{tuple(data.shape)} {data.dtype} {hashlib.sha256(data.cpu().contiguous().numpy()).hexdigest()[:16]}"
-
-
-def _data(name: str, data: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:
-    if not data.is_floating_point() or len(data) == 0:
-        raise ValueError(f"{name}: want floating (n_samples > 0, ...), got {data.dtype} {tuple(data.shape)}")
-    if not data.isfinite().all():
-        raise ValueError(f"{name}: want finite values, got {int((~data.isfinite()).sum())} that are not")
-    return data.detach().to(device, dtype)
-
-
 def _check_arguments(
     weights: dict, sizes: dict, learning_rate: float, schedule: str, patience: int | None, x_val: Tensor | None
 ) -> None:
-    for name, size in (sizes | ({} if patience is None else {"patience": patience})).items():
-        if not isinstance(size, int) or size < 1:
-            raise ValueError(f"{name}: want an integer ≥ 1, got {size!r}")
-    if not 0 <= weights["kl_weight"] < math.inf:
-        raise ValueError(f"kl_weight: want a finite number ≥ 0, got {weights['kl_weight']}")
-    for name, value in (("decoder_var", weights["decoder_var"]), ("learning_rate", learning_rate)):
-        if not 0 < value < math.inf:
-            raise ValueError(f"{name}: want a finite number > 0, got {value}")
+    _training.check_counts(**sizes | ({} if patience is None else {"patience": patience}))
+    _training.check_weight(weights["kl_weight"])
+    _training.check_positive(decoder_var=weights["decoder_var"], learning_rate=learning_rate)
     if schedule not in SCHEDULES:
         raise ValueError(f"schedule: want {' or '.join(map(repr, SCHEDULES))}, got {schedule!r}")
     if patience is not None and x_val is None:

@@ -13,6 +13,8 @@ MODELS = {
     "affine": lambda **kw: models.LinearVAE(6, 3, log_var="affine", **kw),
     "mlp": lambda **kw: models.MLPVAE(6, 3, hidden=(8, 5), **kw),
     "conv": lambda **kw: models.ConvVAE((2, 8, 4), 3, channels=(4, 6), **kw),
+    # Evaluation mode: BatchNorm in training makes one sample depend on its batch (test_residual_vae.py).
+    "residual": lambda **kw: models.ResidualVAE((2, 8, 6), 3, channels=(4, 6), **kw).eval(),
 }
 
 
@@ -121,6 +123,7 @@ def test_save_model_and_load_model_return_the_same_model(build, tmp_path, genera
     assert loaded.arguments == model.arguments
     assert torch.equal(loaded.encode(x)[1], model.encode(x)[1])
     assert all(p.requires_grad for p in loaded.parameters())
+    assert not loaded.training
     assert sorted(tmp_path.iterdir()) == [tmp_path / "model.safetensors"]
 
 
@@ -134,7 +137,7 @@ def test_load_model_refuses_truncated_and_foreign_files(tmp_path):
     with pytest.raises(ValueError, match="model.safetensors: want a whole safetensors file"):
         models.load_model(path)
     save_file({"a": torch.zeros(2)}, path)
-    with pytest.raises(ValueError, match="want class LinearVAE, MLPVAE, ConvVAE, got None"):
+    with pytest.raises(ValueError, match="want class LinearVAE, MLPVAE, ConvVAE, ResidualVAE, got None"):
         models.load_model(path)
     arguments = json.dumps({"n_features": 6, "n_latent": 4})
     save_file(models.LinearVAE(6, 3).state_dict(), path, {"class": "LinearVAE", "arguments": arguments})
@@ -175,6 +178,18 @@ def test_load_weights_reads_tensors_and_runs_nothing(tmp_path):
         models.load_weights(tmp_path / "nested.pth")
 
 
+def test_weights_path_looks_in_the_shared_folder_then_in_the_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("LATENTLIB_DATA", str(tmp_path / "shared"))
+    monkeypatch.setenv("LATENTLIB_CACHE", str(tmp_path / "cache"))
+    with pytest.raises(FileNotFoundError, match=r"want the weights 'a.pt', got none at .*shared.* or .*cache.*a.pt"):
+        models.weights_path("a.pt")
+    for folder in ("cache", "shared", "own"):
+        (tmp_path / folder / "weights").mkdir(parents=True)
+        (tmp_path / folder / "weights" / "a.pt").touch()
+        root = tmp_path / "own" if folder == "own" else None
+        assert models.weights_path("a.pt", root=root) == tmp_path / folder / "weights" / "a.pt"
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
@@ -187,7 +202,7 @@ def test_load_weights_reads_tensors_and_runs_nothing(tmp_path):
         (lambda: models.MLPVAE(6, 3).decode(torch.zeros(2, 5)), r"want z of shape \(..., 3\), got \(2, 5\)"),
         (
             lambda: models.save_model(torch.nn.Linear(2, 2), "x"),
-            r"save_model: want one of LinearVAE, MLPVAE, ConvVAE, got Linear",
+            r"save_model: want one of LinearVAE, MLPVAE, ConvVAE, ResidualVAE, got Linear",
         ),
         (
             lambda: models.elbo_loss(*[torch.zeros(2, 3)] * 3, torch.zeros(2, 4), 1.0),
