@@ -20,6 +20,7 @@ DataSet = Annotated[str, typer.Argument(help="a name from `data list`", metavar=
 SweepFile = Annotated[
     Path, typer.Argument(help="the sweep's YAML: chapter, grid, fixed", metavar="FILE.yml", exists=True, dir_okay=False)
 ]
+PictureSize = Annotated[int | None, typer.Option(help="side of the pictures, where they come in any size")]
 
 
 @app.callback()
@@ -57,7 +58,7 @@ def data_list() -> None:
 
 
 @data.command("check")
-def data_check(name: DataSet) -> None:
+def data_check(name: DataSet, size: PictureSize = None) -> None:
     """Verify the files of a data set by the SHA-256 of the decoded arrays; nothing is fetched.
 
     \b
@@ -66,23 +67,24 @@ def data_check(name: DataSet) -> None:
     """
     from latentlib import datasets
 
-    found = datasets.check(name)
+    found = datasets.check(name, size=size)
     _echo_table(
         ("file", "array", "sha256"), [[file, *array] for file, arrays in found.items() for array in arrays.items()]
     )
 
 
 @data.command("get")
-def data_get(name: DataSet) -> None:
-    """Fetch a data set into data/cache/, verify and decode it.
+def data_get(name: DataSet, size: PictureSize = None) -> None:
+    """Fetch a data set into data/cache/, verify and decode it; the files you put into data/cache/NAME/ are taken.
 
     \b
     Example:
       python -m latentlib data get kmnist
+      python -m latentlib data get dtd --size 64
     """
     from latentlib import datasets
 
-    typer.echo(f"{name}: {datasets.install(name) or 'part of scikit-learn'}")
+    typer.echo(f"{name}: {datasets.install(name, size=size) or 'part of scikit-learn'}")
 
 
 @sweep.command("plan")

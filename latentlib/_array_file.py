@@ -8,7 +8,10 @@ SUFFIXES = (".npz", ".npy", ".csv", ".parquet")
 
 
 def read_array_file(path: Path, split: str) -> tuple[np.ndarray, np.ndarray | None]:
-    """x and, where the file has one, y. Raises FileNotFoundError, or ValueError with what the file holds instead."""
+    """x (float32, float64 or uint8, finite) and, where the file has one, y.
+
+    Raises: FileNotFoundError, or ValueError with what the file holds instead.
+    """
     if not path.is_file():
         raise FileNotFoundError(f"want an array file, got {str(path)!r}, which is not there")
     if path.suffix in (".csv", ".parquet"):
@@ -22,6 +25,10 @@ def read_array_file(path: Path, split: str) -> tuple[np.ndarray, np.ndarray | No
         raise ValueError(f"{path.name}: want x of shape (n_samples, ...), got {x.shape}")
     if y is not None and len(y) != len(x):
         raise ValueError(f"{path.name}: want as many y as x, got {len(y)} and {len(x)}")
+    x = x if x.dtype in (np.float32, np.float64, np.uint8) else x.astype(np.float32)
+    if not np.isfinite(x).all():
+        first = tuple(int(i) for i in np.argwhere(~np.isfinite(x))[0])
+        raise ValueError(f"{path.name}: want finite values, got {x[first]} at {first}")
     return x, y
 
 

@@ -8,27 +8,21 @@ import gzip
 import shutil
 import tarfile
 import zipfile
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from latentlib._sources import WORLDCLIM_TIFS, WORLDCLIM_URL, Source
+from latentlib._pictures import decode_pictures
+from latentlib._source import OfficialFile, Source
+from latentlib._sources import WORLDCLIM_TIFS, WORLDCLIM_URL
 
 MAX_TIF_BYTES = 1 << 28  # a member larger than this is no 10-minute map but a decompression bomb
 
 
-@dataclass(frozen=True)
-class OfficialFile:
-    """A file to fetch: where from (mirrors in order), and its published MD5, None where none is published."""
-
-    name: str
-    urls: tuple[str, ...]
-    md5: str | None
-
-
 def official_files(source: Source) -> tuple[OfficialFile, ...]:
-    """The files that hold a data set, with the addresses and MD5 sums of torchvision's tables."""
+    """The files that hold a data set, with addresses and MD5 sums: our table's, or those of torchvision's."""
+    if source.files or not source.decoder:
+        return source.files
     if source.decoder == "worldclim":
         return (OfficialFile(WORLDCLIM_URL.rpartition("/")[2], (WORLDCLIM_URL,), None),)
     loader = _torchvision_class(source)
@@ -41,7 +35,7 @@ def official_files(source: Source) -> tuple[OfficialFile, ...]:
 
 def decode(source: Source, files: dict[str, Path], work: Path) -> dict[str, np.ndarray]:
     """All arrays of a data set from its official files, which were checked before; scratch space under `work`."""
-    return _DECODERS[source.decoder](source, files, work)
+    return (decode_pictures if source.files else _DECODERS[source.decoder])(source, files, work)
 
 
 def _torchvision_class(source: Source):

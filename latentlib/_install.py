@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import tarfile
 import tempfile
 import zipfile
 import zlib
@@ -10,10 +11,14 @@ from pathlib import Path
 
 import numpy as np
 
-from latentlib._decode import OfficialFile, decode, official_files
-from latentlib._sources import Source
+from latentlib._decode import decode, official_files
+from latentlib._pictures import cut_patches, wnids
+from latentlib._source import OfficialFile, Source
 
-BROKEN = (zipfile.BadZipFile, zlib.error, ValueError, OSError, EOFError, AssertionError, KeyError, RuntimeError)
+BROKEN = (
+    zipfile.BadZipFile, tarfile.TarError, zlib.error, ValueError, OSError, EOFError, AssertionError, KeyError,
+    RuntimeError,
+)  # fmt: skip
 PROJECT = Path(__file__).resolve().parent.parent
 
 
@@ -36,7 +41,7 @@ def folders(root: str | Path | None = None) -> list[Path]:
 
 def archives(source: Source, root: str | Path | None = None) -> list[Path]:
     """The archives of a data set that are there, in the order of lookup."""
-    names = (f"{source.name}.npz", *source.other_archives)
+    names = (f"{source.archive or source.name}.npz", *source.other_archives)
     return [folder / name for folder in folders(root) for name in names if (folder / name).is_file()]
 
 
@@ -73,7 +78,8 @@ def read_arrays(source: Source, path: Path, keys: tuple[str, ...]) -> dict[str, 
 def check_array(source: Source, file: str, key: str, array: np.ndarray, expected: str | None) -> None:
     """Refuse an array of the wrong shape, dtype or content, with expected and found value."""
     shape, dtype = source.layout(key)
-    if array.shape != shape or array.dtype != np.dtype(dtype):
+    fits = len(array.shape) == len(shape) and all(want in (None, n) for want, n in zip(shape, array.shape, strict=True))
+    if not fits or array.dtype != np.dtype(dtype):
         found = f"{array.shape} and {array.dtype}"
         raise ValueError(f"{file}: array {key!r}: expected shape {shape} and {dtype}, found {found}")
     if expected is None:
@@ -106,8 +112,13 @@ def _recorded_fingerprints(path: Path) -> dict[str, str]:
         raise ValueError(message) from error
 
 
-def install(source: Source, root: str | Path | None = None) -> Path:
-    """Fetch, verify and decode the official files, and leave <name>.npz in the cache: whole, or not at all."""
+def install(source: Source, root: str | Path | None = None, download: bool = True) -> Path:
+    """Fetch, verify and decode the official files, and leave <name>.npz in the cache: whole, or not at all.
+
+    Raises: FileNotFoundError if a file lies nowhere and may not or cannot be fetched; ConnectionError if fetching
+    fails; ValueError for a file or a content that is not the expected one.
+    """
+    _check_provided(source, root, download)
     cache = cache_folder(root)
     cache.mkdir(parents=True, exist_ok=True)
     # All scratch work, the download too, lies in a folder of its own: a crash leaves nothing that a later load reads.
@@ -121,7 +132,7 @@ def install(source: Source, root: str | Path | None = None) -> Path:
         prints = {key: fingerprint(array) for key, array in arrays.items()}
         for key, array in arrays.items():
             check_array(source, ", ".join(files), key, array, source.fingerprints.get(key, prints[key]))
-        return _put(work, cache / f"{source.name}.npz", arrays, prints)
+        return _put(work, cache / f"{source.archive or source.name}.npz", arrays, prints)
 
 
 def _put(work: Path, target: Path, arrays: dict[str, np.ndarray], prints: dict[str, str]) -> Path:
@@ -135,13 +146,29 @@ def _put(work: Path, target: Path, arrays: dict[str, np.ndarray], prints: dict[s
     return target
 
 
+def _check_provided(source: Source, root: str | Path | None, download: bool) -> None:
+    """Refuse an installation for which a file is missing, before anything is fetched or written."""
+    files = official_files(source)
+    absent = [file for file in files if not (_place(source, file, root) or (download and file.urls))]
+    if absent or not files:
+        names = ", ".join(" or ".join(filter(None, (file.name, file.also))) for file in absent)
+        where = " or ".join(str(folder / source.name) for folder in folders(root))
+        by_hand = f"put {names} from {source.homepage} into {where}" if absent else "the set is in no download"
+        raise FileNotFoundError(f"{source.name}: {by_hand}")
+
+
+def _place(source: Source, file: OfficialFile, root: str | Path | None) -> Path | None:
+    """The official file where someone put it: <folder>/<set>/<file>."""
+    names = filter(None, (file.name, file.also))
+    paths = [folder / source.name / name for name in names for folder in folders(root)]
+    return next((path for path in paths if path.is_file()), None)
+
+
 def _provide(source: Source, file: OfficialFile, work: Path, root: str | Path | None) -> Path:
-    """The official file where someone put it (<folder>/<set>/<file>), else downloaded; its MD5 is checked."""
-    for folder in folders(root):
-        path = folder / source.name / file.name
-        if path.is_file():
-            _check_md5(path, file.md5)
-            return path
+    """The official file where someone put it, else downloaded; its MD5 is checked."""
+    if path := _place(source, file, root):
+        _check_md5(path, file.md5)
+        return path
     failures = []
     for url in file.urls:
         try:
@@ -177,14 +204,25 @@ def arrays(source: Source, split: str, root: str | Path | None, download: bool) 
     keys = source.keys(split)
     for path in archives(source, root):
         if set(keys) <= set(archive_keys(path)):
-            return tuple(read_arrays(source, path, keys).values())
-    if not download or split == "crops":
+            found = tuple(read_arrays(source, path, keys).values())
+            if "wnids" in keys:
+                _check_list(source, path, found[keys.index("wnids")], root)
+            return found
+    if split == "crops":
         raise FileNotFoundError(missing(source, split, root))
     try:
-        path = install(source, root)
-    except ConnectionError as error:
+        path = install(source, root, download)
+    except (ConnectionError, FileNotFoundError) as error:
         raise FileNotFoundError(f"{missing(source, split, root)}; {error}") from error
     return tuple(read_arrays(source, path, keys).values())
+
+
+def _check_list(source: Source, path: Path, installed: np.ndarray, root: str | Path | None) -> None:
+    """Refuse an archive of other classes than the list that lies in the folder names now."""
+    listed = _place(source, source.files[0], root)
+    found = [name.decode() for name in installed]
+    if listed is not None and wnids(listed) != found:
+        raise ValueError(f"{path.name}: want the classes {wnids(listed)} of {listed}, got {found}; remove {path.name}")
 
 
 def missing(source: Source, split: str, root: str | Path | None) -> str:
@@ -199,11 +237,16 @@ def embedded_arrays(source: Source) -> tuple[dict[str, np.ndarray], tuple[str, .
     """Arrays and feature names of a set that scikit-learn carries."""
     import sklearn.datasets
 
-    bunch = getattr(sklearn.datasets, f"load_{source.name}")()
-    arrays = {"x": np.ascontiguousarray(bunch.data, np.float32), "y": bunch.target.astype(np.uint8)}
+    if source.name == "photo_patches":
+        arrays, names = cut_patches(sklearn.datasets.load_sample_images().images, source.shape[0]), ()
+    else:
+        bunch = getattr(sklearn.datasets, f"load_{source.name}")()
+        arrays = {"x": np.ascontiguousarray(bunch.data, np.float32), "y": bunch.target.astype(np.uint8)}
+        names = tuple(map(str, bunch.feature_names))
     for key, array in arrays.items():
-        check_array(source, "scikit-learn", key, array, source.fingerprints[key])
-    return arrays, tuple(map(str, bunch.feature_names))
+        # Builds of libjpeg differ by a gray level here and there: of what they decoded, only the layout is known.
+        check_array(source, "scikit-learn", key, array, source.fingerprints.get(key, fingerprint(array)))
+    return arrays, names
 
 
 def _splits(source: Source, path: Path) -> str:

@@ -1,50 +1,8 @@
-"""What each data set is: splits, shape, licence, citation, official source, fingerprints of the decoded arrays."""
+"""What the sets of fixed arrays are: splits, shape, licence, citation, source, fingerprints of the decoded arrays."""
 
-from dataclasses import dataclass, field
+from latentlib._image_sets import IMAGE_SETS
+from latentlib._source import Source
 
-
-@dataclass(frozen=True)
-class Source:
-    """One data set. `decoder` names the function of `_install.DECODERS` that turns the official files into arrays.
-
-    `fingerprints`: array name → SHA-256 of its bytes (C order, the stored dtype). Empty where the decoded arrays were
-    never published: then the MD5 of the official archive vouches, and the first installation records the fingerprints.
-    `other_archives`: further .npz names that hold these arrays, besides `<name>.npz`.
-    """
-
-    name: str
-    n: dict[str, int]
-    shape: tuple[int, ...]
-    dtype: str
-    homepage: str
-    licence: str
-    citation: str
-    decoder: str
-    fingerprints: dict[str, str] = field(default_factory=dict)
-    other_archives: tuple[str, ...] = ()
-    torchvision_class: str = ""
-
-    def keys(self, split: str) -> tuple[str, ...]:
-        """Names of the arrays that a split needs inside an archive."""
-        if self.decoder == "worldclim":
-            return ("X", "landmask_packed")
-        if self.decoder == "sklearn" or split == "crops":
-            return ("x", "y")
-        return (f"x_{split}", f"y_{split}")
-
-    def layout(self, key: str) -> tuple[tuple[int, ...], str]:
-        """Shape and dtype that an array must have. Raises ValueError for an array that no split of this set has."""
-        if key == "landmask_packed":
-            return (WORLDCLIM_GRID[0] * WORLDCLIM_GRID[1] // 8,), "uint8"
-        if key == "X":
-            return (sum(self.n.values()), *self.shape), self.dtype
-        n = next((count for split, count in self.n.items() if key in self.keys(split)), None)
-        if n is None:
-            raise ValueError(f"{self.name}: want arrays {sum(map(self.keys, self.n), ())}, got {key!r}")
-        return ((n, *self.shape), self.dtype) if key.startswith("x") else ((n,), "uint8")
-
-
-WORLDCLIM_GRID = (1080, 2160)  # rows from 90° N, columns from 180° W, 10 arc-minutes
 WORLDCLIM_URL = "https://geodata.ucdavis.edu/climate/worldclim/2_1/base/wc2.1_10m_bio.zip"
 WORLDCLIM_TIFS = tuple(f"wc2.1_10m_bio_{k}.tif" for k in range(1, 20))
 # Sizes of the split published with the spectral-pruning run; they sum to 807 523, 530 short of the 808 053 cells.
@@ -82,6 +40,12 @@ _ALL = (
             "x": "ace340f3a4f8924791b9c5559e8492e9a896f29b3332f303863c6b46256ad45a",
             "y": "9d6ceae78443535169ef00f2c8012032241393c09a9adb2f9e82c55e1ba534bd",
         },
+    ),
+    Source(
+        name="photo_patches", n={"train": 520}, shape=(32, 32, 3), dtype="uint8", decoder="sklearn", ood_split="train",
+        homepage="https://scikit-learn.org/stable/modules/generated/sklearn.datasets.load_sample_images.html",
+        licence="CC BY 2.0", citation="photographs by danielbuechele and vultilion, in scikit-learn",
+        note="260 patches of each of two photographs, a temple (0) and a flower (1), from JPEG, row by row",
     ),
     Source(
         name="mnist", **_IMAGES, torchvision_class="MNIST", homepage="http://yann.lecun.com/exdb/mnist/",
@@ -151,4 +115,4 @@ _ALL = (
         },
     ),
 )
-SOURCES = {source.name: source for source in _ALL}
+SOURCES = {source.name: source for source in (*_ALL, *IMAGE_SETS)}

@@ -41,3 +41,15 @@ def split_blocks(block: np.ndarray, shares: dict[str, float], seed: int) -> dict
     if any(len(blocks) == 0 for blocks in parts.values()):
         raise ValueError(f"want more blocks than splits, got {len(size)} blocks for {len(shares)} splits")
     return {name: np.flatnonzero(np.isin(block, blocks)) for name, blocks in parts.items()}
+
+
+def world_split(
+    land: np.ndarray, split: str, shares: dict[str, float], seed: int
+) -> tuple[np.ndarray, dict[str, np.ndarray], str]:
+    """Rows of a split (`all`: every one) among the land cells, their place, area and block; sizes of all the parts."""
+    latitude, longitude = cells(land)
+    block = equal_area_blocks(latitude, longitude)
+    parts = split_blocks(block, shares, seed)
+    rows = np.arange(len(block)) if split == "all" else parts[split]
+    columns = {"latitude": latitude, "longitude": longitude, "weights": np.cos(np.radians(latitude)), "block": block}
+    return rows, {key: values[rows] for key, values in columns.items()}, "/".join(str(len(p)) for p in parts.values())

@@ -9,92 +9,117 @@ checkout); else a download from the official source. <folder>/<name>.npz is read
 <folder>/<name>/ are decoded instead of downloaded.
 
 Arrays are verified by the SHA-256 of their bytes on every load. Where none is published (fashion_mnist, cifar100,
-kmnist train, svhn train and test) the MD5 of the official archive vouches for the first installation, which records the
-SHA-256. NumPy files are read without pickle; torchvision unpickles CIFAR batches once archive and batch match an MD5.
+kmnist train, svhn train and test, all sets of pictures) the MD5 of the official archive vouches for the first
+installation (for Galaxy Zoo and your own ImageNet classes names and counts do), which records the SHA-256. NumPy files
+are read without pickle; torchvision unpickles CIFAR batches once archive and batch match an MD5.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from latentlib import _array_file, _install, _spatial_split
+from latentlib._dataset import Dataset
 from latentlib._messages import nearest
-from latentlib._sources import BIOCLIMATIC_NAMES, SOURCES, WORLDCLIM_GRID, WORLDCLIM_PUBLISHED_SPLIT, Source
-
-
-@dataclass(frozen=True)
-class Dataset:
-    """Samples x (n_samples, ...), uint8 or floating, in the official order; labels y (n_samples,), int64, or None.
-
-    WorldClim also has per sample: `weights` = cos(latitude), the relative area of a cell; `latitude`, `longitude` in
-    degrees; `block`, the number of its 500 km equal-area block (the unit for a bootstrap). float64; block int64.
-    """
-
-    name: str
-    split: str
-    x: Tensor
-    y: Tensor | None = None
-    licence: str = ""
-    citation: str = ""
-    homepage: str = ""
-    note: str = ""
-    feature_names: tuple[str, ...] = ()
-    weights: Tensor | None = None
-    latitude: Tensor | None = None
-    longitude: Tensor | None = None
-    block: Tensor | None = None
-
-    def __len__(self) -> int:
-        return len(self.x)
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Shape of x, samples first."""
-        return tuple(self.x.shape)
-
-    def matrix(self) -> Tensor:
-        """x as a floating (n_samples, n_features) matrix; uint8 gray levels become [0, 1] float32."""
-        flat = self.x.flatten(1)
-        return flat.float() / 255 if flat.dtype == torch.uint8 else flat
-
-    def images(self) -> Tensor:
-        """x as floating images (n_samples, channels, height, width), uint8 scaled to [0, 1], as ConvVAE wants them."""
-        if self.x.ndim not in (3, 4):
-            raise ValueError(f"{self.name}: want images (n, height, width[, channels]), got x of shape {self.shape}")
-        pixels = self.x.float() / 255 if self.x.dtype == torch.uint8 else self.x
-        return pixels.unsqueeze(1) if pixels.ndim == 3 else pixels.permute(0, 3, 1, 2).contiguous()
+from latentlib._moments import covariance, standardize  # noqa: F401  their home for users is here
+from latentlib._ood import OodSets, alike, choose
+from latentlib._source import WORLDCLIM_GRID, Source
+from latentlib._sources import BIOCLIMATIC_NAMES, SOURCES, WORLDCLIM_PUBLISHED_SPLIT
 
 
 def load(
-    name: str | Path, split: str = "train", *, root: str | Path | None = None, seed: int = 0, download: bool = True
+    name: str | Path,
+    split: str = "train",
+    *,
+    size: int | None = None,
+    root: str | Path | None = None,
+    seed: int = 0,
+    download: bool = True,
 ) -> Dataset:
     """Data set by name, or any array file by path (.npz, .npy, .csv, .parquet).
 
-    Names: digits, breast_cancer, mnist, fashion_mnist, kmnist, usps, cifar10, cifar100, svhn, worldclim.
-    Splits: train and test; `all` joins them. digits and breast_cancer have no official split: train is all of them.
-    svhn has `crops` too, in no download: 10 000 digits cut from the format-1 pictures. worldclim has train, val, test:
-    whole 500 km equal-area blocks drawn with `seed`, sized as the published split; the split is our own, see `note`.
-    x: images uint8 (n, 28, 28) or (n, 32, 32, 3); usps float32 (n, 256) in [0, 1]; digits float32 (n, 64) in 0…16;
-    tables float32. A file keeps float32, float64 and uint8, other numbers become float32; its x is the array x, X,
-    x_<split> or the only one, its y the array or column y, as it is.
-    Raises: ValueError for an unknown name or split, or a truncated, corrupt or wrong file, with expected and found
-    value; FileNotFoundError if nothing holds the split, with all that was found and why a download failed.
+    Names: digits, breast_cancer, mnist, fashion_mnist, kmnist, usps, cifar10, cifar100, svhn, worldclim; pictures: dtd,
+    dtd10, places365, lsun_crop, lsun_resize, isun, celeba64, galaxy_zoo64, mars_mastcam, imagenette, imagenet_classes,
+    photo_patches (cut from scikit-learn's two photographs).
+    Splits: train and test, for some val, for some one alone; `all` joins the official ones, in this order. digits,
+    breast_cancer, dtd10 and photo_patches have no official split: train is all of them. svhn has `crops` too, in no
+    download: 10 000 digits cut from the format-1 pictures. worldclim has train, val, test: whole 500 km equal-area
+    blocks drawn with `seed`, sized as the published split; the split is our own, see `note`.
+    x: images uint8 (n, 28, 28) or (n, side, side, 3); mars_mastcam float32 (n, 64, 64, 6); usps float32 (n, 256) in
+    [0, 1]; digits float32 (n, 64) in 0…16; tables float32. `size`: side of the pictures, by default 32 or 64, see
+    catalogue(); `note` says how they were cut and resized. A file keeps float32, float64 and uint8, other numbers
+    become float32; its x is the array x, X, x_<split> or the only one, its y the array or column y, as it is.
+    Raises: ValueError for an unknown name, split or size, or a truncated, corrupt or wrong file, with expected and
+    found value; FileNotFoundError if nothing holds the split, with all that was found, why a download failed, and for
+    sets that must be fetched by hand which file to put where.
     """
     if str(name) not in SOURCES:
-        return _load_file(name, split)
-    source = SOURCES[str(name)]
+        return _load_file(name, split, size)
+    source = SOURCES[str(name)].sized(size)
     _check_split(source, split)
     if source.decoder == "sklearn":
         return _embedded(source, split)
     if source.decoder == "worldclim":
         return _worldclim(source, split, seed, root, download)
-    parts = [part for part in ("train", "test") if split in (part, "all")] or [split]
-    arrays = [_install.arrays(source, part, root, download) for part in parts]
-    x, y = (np.concatenate(pair) if len(pair) > 1 else pair[0] for pair in zip(*arrays, strict=True))
-    return _dataset(source, split, x, y)
+    arrays = [_install.arrays(source, part, root, download) for part in source.parts(split)]
+    x, *more = (np.concatenate(pair) if len(pair) > 1 else pair[0] for pair in zip(*arrays, strict=True))
+    y = more[0] if more else None
+    if y is not None and y.ndim > 1:
+        return _dataset(source, split, x, None, note=source.describe(), votes=torch.from_numpy(y))
+    names = tuple(name.decode() for name in more[1]) if len(more) > 1 else ()
+    return _dataset(source, split, x, y, note=source.describe(), class_names=names)
+
+
+def load_ood(
+    ood_sets: Sequence[str],
+    *,
+    size: int = 32,
+    channels: int = 3,
+    n_max: int | None = None,
+    seed: int = 0,
+    root: str | Path | None = None,
+    download: bool = True,
+    missing: str = "raise",
+) -> OodSets:
+    """Images (n, channels, size, size), float32 in [0, 1], of every named set: what a detector is to find unusual.
+
+    A name stands for the split that serves by custom (dtd: all; places365, imagenette: val; most others: test), and
+    "svhn:crops" names a split. Pictures are decoded to `size` by the rule of their set, arrays of another side resized;
+    gray becomes RGB and, for channels=1, RGB gray; OodSets.rules says which. `n_max`: at most so many samples of a
+    set, drawn with `seed` without repetition, in their official order. `missing`: "raise", or "skip" a set whose
+    files are not here, with the reason in OodSets.absent.
+    Raises: ValueError for an unknown name, split or option, or a set that is no images of 1 or 3 channels, or what
+    load raises for a wrong file; FileNotFoundError, with every set that is missing and why.
+    """
+    if missing not in ("raise", "skip"):
+        raise ValueError(f"load_ood: want missing 'raise' or 'skip', got {missing!r}")
+    if size < 1 or (n_max is not None and n_max < 1):
+        raise ValueError(f"load_ood: want size ≥ 1 and n_max ≥ 1 or None, got {size} and {n_max}")
+    if isinstance(ood_sets, str):
+        raise ValueError(f"load_ood: want a sequence of names, got the string {ood_sets!r}")
+    found = OodSets({}, {}, {})
+    for name in ood_sets:
+        known, _, split = name.partition(":")
+        source = _source(known)
+        own = size if source.crop is not None else None  # arrays that have a size of their own are resized below
+        try:
+            data = load(known, split or source.ood_split, size=own, root=root, download=download)
+        except FileNotFoundError as error:
+            found.absent[name] = str(error)
+            continue
+        rows = choose(len(data), n_max, seed)
+        try:
+            found.images[name], said = alike(replace(data, x=data.x[rows]).images(), size, channels)
+        except ValueError as error:
+            raise ValueError(f"load_ood: {name}: {error}") from error
+        share = f"{len(rows)} of {len(data)} samples of split {data.split!r}"
+        found.rules[name] = "; ".join(filter(None, [share, data.note, *said]))
+    if found.absent and missing == "raise":
+        raise FileNotFoundError("; ".join(found.absent.values()))
+    return found
 
 
 def catalogue(root: str | Path | None = None) -> list[dict[str, str]]:
@@ -102,7 +127,7 @@ def catalogue(root: str | Path | None = None) -> list[dict[str, str]]:
     return [
         {
             "name": source.name,
-            "n_samples": ", ".join(f"{split} {count}" for split, count in source.n.items()),
+            "n_samples": ", ".join(f"{split} {count or 'as listed'}" for split, count in source.n.items()),
             "shape": " × ".join(map(str, source.shape)),
             "where": _where(source, root),
             "source": source.homepage,
@@ -112,12 +137,12 @@ def catalogue(root: str | Path | None = None) -> list[dict[str, str]]:
     ]
 
 
-def check(name: str, root: str | Path | None = None) -> dict[str, dict[str, str]]:
+def check(name: str, root: str | Path | None = None, *, size: int | None = None) -> dict[str, dict[str, str]]:
     """Verify every archive of a set that is there: file → array → SHA-256 found, which is the one expected.
 
     Raises: ValueError at the first truncated, corrupt or wrong array; FileNotFoundError if there is no archive.
     """
-    source = _source(name)
+    source = _source(name).sized(size)
     if source.decoder == "sklearn":
         found = {"scikit-learn": _install.embedded_arrays(source)[0]}
     else:
@@ -130,62 +155,22 @@ def check(name: str, root: str | Path | None = None) -> dict[str, dict[str, str]
     }
 
 
-def install(name: str, root: str | Path | None = None) -> Path | None:
-    """Download (or take from <folder>/<name>/), verify and decode a set; the installed archive, None if embedded."""
-    source = _source(name)
+def install(name: str, root: str | Path | None = None, *, size: int | None = None) -> Path | None:
+    """Download (or take from <folder>/<name>/), verify and decode a set; the installed archive, None if embedded.
+
+    Raises: ValueError for an unknown name, a size it cannot have or a wrong file; FileNotFoundError for a file that
+    must be put there by hand; ConnectionError if a download fails.
+    """
+    source = _source(name).sized(size)
     return None if source.decoder == "sklearn" else _install.install(source, root)
-
-
-def standardize(x: Tensor, *, train: Tensor | None = None) -> Tensor:
-    """z = (x − mean) / std, column by column, with the mean and maximum-likelihood std of `train` (default: x itself).
-
-    A column that is constant in `train` is centred and not scaled: it stays 0, and adds nothing to a spectrum, where
-    dividing by its rounding error would make it noise of variance 1. Args: (n_samples, n_features), finite; uint8 too.
-    Returns: float64, same shape. Raises: ValueError for another shape, no samples, or a value that is not finite.
-    """
-    reference = x if train is None else train
-    _check_matrix("x", x)
-    _check_matrix("train", reference)
-    if x.shape[1] != reference.shape[1]:
-        raise ValueError(f"standardize: want {reference.shape[1]} columns as in train, got {x.shape[1]}")
-    reference = reference.double()
-    std = reference.std(0, correction=0)
-    # Exactly constant: the variance of equal numbers is not always 0 in floating point.
-    constant = reference.amax(0) == reference.amin(0)
-    mean = torch.where(constant, reference[0], reference.mean(0))
-    return (x.double() - mean) / torch.where(constant, 1.0, std)
-
-
-def covariance(x: Tensor, weights: Tensor | None = None) -> Tensor:
-    """C = Σ_i w_i (x_i − x̄)(x_i − x̄)ᵀ / Σ_i w_i, x̄ the weighted mean: maximum likelihood, divided by N, not N − 1.
-
-    Args: x, (n_samples, n_features), finite, any real dtype; weights, (n_samples,), non-negative, default 1 each.
-    Returns: float64 (n_features, n_features), exactly symmetric. Raises: ValueError for other shapes or values.
-    """
-    _check_matrix("x", x)
-    weights = torch.ones(len(x), dtype=torch.float64, device=x.device) if weights is None else weights.double()
-    if weights.shape != (len(x),) or not (weights >= 0).all() or not 0 < weights.sum() < torch.inf:
-        raise ValueError(f"covariance: want {len(x)} weights, finite, ≥ 0, not all 0, got shape {tuple(weights.shape)}")
-    share = weights / weights.sum()
-    # In slices of rows: a float64 copy of all images of a large set would not fit.
-    slices = [slice(start, start + 8192) for start in range(0, len(x), 8192)]
-    mean = sum(share[rows] @ x[rows].double() for rows in slices)
-    total = sum((centred := x[rows].double() - mean).T @ (share[rows, None] * centred) for rows in slices)
-    return (total + total.T) / 2
 
 
 def _where(source: Source, root: str | Path | None) -> str:
     if source.decoder == "sklearn":
         return "in scikit-learn"
-    return ", ".join(map(str, _install.archives(source, root))) or "not here"
-
-
-def _check_matrix(name: str, x: Tensor) -> None:
-    if x.ndim != 2 or 0 in x.shape:
-        raise ValueError(f"{name}: want (n_samples > 0, n_features > 0), got {tuple(x.shape)}")
-    if not x.isfinite().all():
-        row, column = (~x.isfinite()).nonzero()[0].tolist()
-        raise ValueError(f"{name}: want finite values, got {x[row, column]} in row {row}, column {column}")
+    by_hand = [file.name for file in source.files if not file.urls]
+    absent = f"not here; by hand: {', '.join(by_hand)}" if by_hand else "not here"
+    return ", ".join(map(str, _install.archives(source, root))) or absent
 
 
 def _source(name: str) -> Source:
@@ -195,7 +180,8 @@ def _source(name: str) -> Source:
 
 
 def _check_split(source: Source, split: str) -> None:
-    splits = [*WORLDCLIM_PUBLISHED_SPLIT, "all"] if source.decoder == "worldclim" else [*source.n, "all"]
+    own = WORLDCLIM_PUBLISHED_SPLIT if source.decoder == "worldclim" else source.n
+    splits = dict.fromkeys([*own, "all"])
     if split not in splits:
         raise ValueError(f"{source.name}: want split {' or '.join(map(repr, splits))}, got {split!r}")
 
@@ -213,30 +199,25 @@ def _embedded(source: Source, split: str) -> Dataset:
 
 def _worldclim(source: Source, split: str, seed: int, root: str | Path | None, download: bool) -> Dataset:
     x, packed = _install.arrays(source, "all", root, download)
-    latitude, longitude = _spatial_split.cells(np.unpackbits(packed).reshape(WORLDCLIM_GRID))
-    block = _spatial_split.equal_area_blocks(latitude, longitude)
-    parts = _spatial_split.split_blocks(block, WORLDCLIM_PUBLISHED_SPLIT, seed)
-    rows = np.arange(len(x)) if split == "all" else parts[split]
-    own = "/".join(str(len(part)) for part in parts.values())
-    published = "/".join(map(str, WORLDCLIM_PUBLISHED_SPLIT.values()))
-    columns = {"latitude": latitude, "longitude": longitude, "weights": np.cos(np.radians(latitude)), "block": block}
+    rows, columns, sizes = _spatial_split.world_split(
+        np.unpackbits(packed).reshape(WORLDCLIM_GRID), split, WORLDCLIM_PUBLISHED_SPLIT, seed
+    )
+    known = "/".join(map(str, WORLDCLIM_PUBLISHED_SPLIT.values()))
     return _dataset(
         source, split, x[rows], None, feature_names=BIOCLIMATIC_NAMES,
-        note=f"our own split by 500 km equal-area blocks, seed {seed}: {own} cells of {len(x)}; published: {published}",
-        **{key: torch.from_numpy(values[rows]) for key, values in columns.items()},
+        note=f"our own split by 500 km equal-area blocks, seed {seed}: {sizes} cells of {len(x)}; published: {known}",
+        **{key: torch.from_numpy(values) for key, values in columns.items()},
     )
 
 
-def _load_file(name: str | Path, split: str) -> Dataset:
+def _load_file(name: str | Path, split: str, size: int | None) -> Dataset:
     path = Path(name).expanduser()
     if path.suffix not in _array_file.SUFFIXES:
         files = ", ".join(_array_file.SUFFIXES)
         hint = nearest(str(name), SOURCES)
         raise ValueError(f"want the name of a data set or a file ({files}), got {str(name)!r}; {hint}")
+    if size is not None:
+        raise ValueError(f"{path.name}: want size None, a file has arrays of one size, got {size}")
     x, y = _array_file.read_array_file(path, split)
-    x = x if x.dtype in (np.float32, np.float64, np.uint8) else x.astype(np.float32)
-    if not np.isfinite(x).all():
-        first = tuple(int(i) for i in np.argwhere(~np.isfinite(x))[0])
-        raise ValueError(f"{path.name}: want finite values, got {x[first]} at {first}")
     labels = None if y is None else torch.from_numpy(y)
     return Dataset(path.stem, split, torch.from_numpy(np.ascontiguousarray(x)), labels, note=f"file {path.name}")

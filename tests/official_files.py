@@ -113,3 +113,48 @@ def write_worldclim(path: Path, x: np.ndarray, land: np.ndarray) -> None:
                 with memory.open(**profile) as tif:
                     tif.write(band, 1)
                 archive.writestr(f"wc2.1_10m_bio_{k + 1}.tif", memory.read())
+
+
+def picture(pixels: np.ndarray, kind: str = "JPEG") -> bytes:
+    """A picture file of uint8 pixels (height, width[, channels])."""
+    from PIL import Image
+
+    content = io.BytesIO()
+    Image.fromarray(pixels).save(content, kind)
+    return content.getvalue()
+
+
+def npy(array: np.ndarray) -> bytes:
+    content = io.BytesIO()
+    np.save(content, array)
+    return content.getvalue()
+
+
+def write_tar(path: Path, members: dict[str, bytes]) -> None:
+    """A tar, gzipped if its name says so."""
+    with tarfile.open(path, "w:gz" if path.suffix in (".gz", ".tgz") else "w") as archive:
+        for name, content in members.items():
+            add_member(archive, name, content)
+
+
+def write_zip(path: Path, members: dict[str, bytes]) -> None:
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+
+
+def smooth_pixels(shape: tuple[int, ...], seed: int) -> np.ndarray:
+    """Random pixels that JPEG keeps, so that two samples differ after it."""
+    from PIL import Image
+
+    coarse = np.random.default_rng(seed).integers(0, 256, (4, 4, *shape[2:]), dtype=np.uint8)
+    return np.asarray(Image.fromarray(coarse).resize(shape[1::-1], Image.Resampling.BICUBIC))
+
+
+def fitted(content: bytes, crop: int, size: int) -> np.ndarray:
+    """What torchvision makes of a picture file: cut, shorter side resized, cut."""
+    from PIL import Image
+    from torchvision.transforms.functional import center_crop, resize
+
+    image = Image.open(io.BytesIO(content)).convert("RGB")
+    return np.asarray(center_crop(resize(center_crop(image, crop) if crop else image, size), size))

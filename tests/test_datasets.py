@@ -11,7 +11,7 @@ import official_files
 import pytest
 import torch
 
-from latentlib import _decode, _install, _sources, _spatial_split, datasets
+from latentlib import _decode, _install, _source, _sources, _spatial_split, datasets
 
 real = pytest.mark.skipif(
     not os.environ.get("LATENTLIB_DATA"), reason="LATENTLIB_DATA is not set: tests on the real data sets are skipped"
@@ -42,7 +42,7 @@ class Web:
         arrays = tiny(name) if arrays is None else arrays
         source = _sources.SOURCES[name]
         if name == "worldclim":
-            land = np.unpackbits(arrays["landmask_packed"]).reshape(_sources.WORLDCLIM_GRID).astype(bool)
+            land = np.unpackbits(arrays["landmask_packed"]).reshape(_source.WORLDCLIM_GRID).astype(bool)
             official_files.write_worldclim(self.folder / "wc2.1_10m_bio.zip", arrays["X"], land)
             self.patch.setattr(_decode, "WORLDCLIM_URL", self.url + "wc2.1_10m_bio.zip")
             sizes = {"all": len(arrays["X"])}
@@ -88,7 +88,7 @@ def web(tmp_path, monkeypatch):
 
 @pytest.fixture
 def small_world(monkeypatch):
-    for module in (_sources, datasets):
+    for module in (_source, datasets):
         monkeypatch.setattr(module, "WORLDCLIM_GRID", (24, 48))
 
 
@@ -96,7 +96,7 @@ def tiny(name):
     """Random arrays in the layout of a set, a few samples of each split."""
     random, source = np.random.default_rng(5), _sources.SOURCES[name]
     if name == "worldclim":
-        land = random.random(_sources.WORLDCLIM_GRID) < 0.6
+        land = random.random(_source.WORLDCLIM_GRID) < 0.6
         return {"X": random.normal(size=(land.sum(), 19)).astype(np.float32), "landmask_packed": np.packbits(land)}
     arrays = {}
     for split, n in (("train", 25), ("test", 10)):
@@ -113,6 +113,11 @@ def write_archive(path, arrays):
     return path
 
 
+PICTURES = [
+    "dtd", "dtd10", "places365", "lsun_crop", "lsun_resize", "isun", "celeba64", "galaxy_zoo64", "mars_mastcam",
+    "imagenette", "imagenet_classes",
+]  # fmt: skip
+EMBEDDED = ["digits", "breast_cancer", "photo_patches"]
 DOWNLOADS = ["mnist", "fashion_mnist", "kmnist", "usps", "cifar10", "cifar100", "svhn"]
 
 
@@ -358,9 +363,23 @@ def test_load_embedded_sets_are_those_of_scikit_learn():
         assert set(datasets.check(name)) == {"scikit-learn"} and datasets.install(name) is None
 
 
+def test_load_photo_patches_are_the_sample_photographs_of_scikit_learn():
+    from sklearn.datasets import load_sample_images
+
+    data = datasets.load("photo_patches")
+    assert data.shape == (520, 32, 32, 3) and data.y.bincount().tolist() == [260, 260]
+    pictures = [torch.from_numpy(picture.copy()) for picture in load_sample_images().images]
+    for picture, patches in zip(pictures, data.x.split(260), strict=True):
+        rows = [torch.cat(list(patches[20 * row : 20 * row + 20]), 1) for row in range(13)]  # 13 rows of 20 patches
+        assert torch.equal(torch.cat(rows), picture[:416, :640])
+    assert set(datasets.check("photo_patches")) == {"scikit-learn"} and datasets.install("photo_patches") is None
+    found = datasets.load_ood(["photo_patches"], size=8, channels=1).images["photo_patches"]
+    assert found.shape == (520, 1, 8, 8) and 0 <= found.min() < found.max() <= 1
+
+
 def test_catalogue_has_every_set_with_licence_and_source():
     rows = datasets.catalogue()
-    assert {row["name"] for row in rows} == {*DOWNLOADS, "digits", "breast_cancer", "worldclim"}
+    assert {row["name"] for row in rows} == {*DOWNLOADS, *PICTURES, *EMBEDDED, "worldclim"}
     assert all(row["licence"] and row["source"].startswith("http") and row["n_samples"] for row in rows)
     assert [row["where"] for row in rows if row["name"] in ("digits", "mnist")] == ["in scikit-learn", "not here"]
 
