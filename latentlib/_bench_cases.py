@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from latentlib import ising, minima, overlap, pspin
+from latentlib import angles, ising, minima, neighbors, overlap, pspin
 from latentlib.landscape import sphere_points
 from latentlib.reference.overlap import overlap_tiles
 
@@ -17,7 +17,8 @@ from latentlib.reference.overlap import overlap_tiles
 class Case:
     """One size of one concept, whose shape it is:
 
-    overlap (n_samples, n_latent), ising (n_replicas, size), pspin (n_samples, n_spins), minima (n_starts, n_spins).
+    overlap, angles (n_samples, n_latent), ising (n_replicas, size), pspin (n_samples, n_spins),
+    minima (n_starts, n_spins), neighbors (n_queries, n_bank, n_latent).
     """
 
     name: str
@@ -119,6 +120,37 @@ def _one_start_at_a_time(inputs: tuple[pspin.PSpin, Tensor]) -> None:
                 length = 0.5 * length
 
 
+# angles: mean and variance of the cosines and their gradient, beside cumulative sums left to autograd
+
+
+def _angle_gradient(z: Tensor, impl: str) -> Tensor:
+    found = angles.angle_statistics(z, eps="published", impl=impl)
+    return torch.autograd.grad(found.mean.sum() + found.var.sum(), z)[0]
+
+
+def _angle_gradient_by_autograd(z: Tensor) -> Tensor:
+    suffix = z.square().flip(1).cumsum(1).flip(1)[:, :-1]
+    cosine = z[:, :-1] / (suffix + angles.PUBLISHED_EPS).sqrt()
+    return torch.autograd.grad(cosine.mean(0).sum() + cosine.var(0).sum(), z)[0]
+
+
+# neighbors: the three nearest of a bank, beside all distances of a thousand queries at a time and their topk
+
+N_NEIGHBORS = 3
+
+
+def _query_and_bank(case: Case, device: torch.device) -> tuple[Tensor, Tensor]:
+    n_queries, n_bank, n_latent = case.shape
+    both = Case(case.name, case.kernel, (n_queries + n_bank, n_latent), case.dtype)
+    return _codes(both, device).split((n_queries, n_bank))
+
+
+def _topk_of_all(inputs: tuple[Tensor, Tensor]) -> None:
+    query, bank = inputs
+    for rows in query.split(1000):
+        torch.cdist(rows, bank).topk(N_NEIGHBORS, largest=False)
+
+
 CONCEPTS = {
     # Two FLOPs a latent and pair; the codes in, the counts out.
     "overlap": Concept(
@@ -154,6 +186,22 @@ CONCEPTS = {
         n_bytes=lambda shape, itemsize: itemsize * (shape[1] ** 2 * (shape[1] + 1) / 2 + 2 * shape[0] * shape[1]),
         has_kernel=False,
     ),
+    # About thirty operations a latent; the codes in twice, forward and backward, and their gradient out.
+    "angles": Concept(
+        inputs=lambda case, device: _codes(case, device).requires_grad_(),
+        run=_angle_gradient,
+        baseline=_angle_gradient_by_autograd,
+        n_flops=lambda shape: 30 * shape[0] * shape[1],
+        n_bytes=lambda shape, itemsize: 3 * shape[0] * shape[1] * itemsize,
+    ),
+    # Two FLOPs a latent and pair; the codes in, a distance and an index a neighbor out.
+    "neighbors": Concept(
+        inputs=_query_and_bank,
+        run=lambda inputs, impl: neighbors.nearest_neighbors(*inputs, N_NEIGHBORS, impl=impl),
+        baseline=_topk_of_all,
+        n_flops=lambda shape: 2 * shape[0] * shape[1] * shape[2],
+        n_bytes=lambda shape, itemsize: (shape[0] + shape[1]) * shape[2] * itemsize + 12 * N_NEIGHBORS * shape[0],
+    ),
 }
 CASES = (
     Case("overlap", "overlap", (20_000, 128)),
@@ -166,4 +214,10 @@ CASES = (
     Case("pspin-64", "pspin", (512, 64)),
     Case("minima", "minima", (512, 100), "float64"),
     Case("minima-small", "minima", (8, 20), "float64"),
+    Case("angles", "angles", (65_536, 512)),
+    Case("angles-256", "angles", (200, 256)),
+    Case("angles-800", "angles", (200, 800)),
+    Case("angles-4096", "angles", (200, 4096)),
+    Case("neighbors", "neighbors", (10_000, 50_000, 128)),
+    Case("neighbors-small", "neighbors", (1_000, 5_000, 16)),
 )
