@@ -614,3 +614,14 @@ def test_angle_statistics_kernel_compiles_without_atomics_or_a_gpu():
     environment = os.environ | {"TRITON_INTERPRET": "0"}
     done = subprocess.run([sys.executable, "-c", COMPILE], env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_cos_angles_jacobian_by_torch_func(generator):
+    codes = torch.randn(5, 7, generator=generator, dtype=F64)
+
+    def first_row(z):
+        return angles.cos_angles(z[None])[0]
+
+    for z in codes:
+        expected = torch.autograd.functional.jacobian(first_row, z)
+        torch.testing.assert_close(torch.func.jacrev(first_row)(z), expected, rtol=1e-13, atol=1e-13)  # the same sums

@@ -15,13 +15,17 @@ SMALL, ENLARGED, SUM_SMALL = 2.0**-400, 2.0**700, 2.0**-800
 class _SuffixNorm(torch.autograd.Function):
     """ρ_k = √Σ_{j≥k} x_j² of rows with max|x| ≤ 1; ∂ρ_k/∂x_j = x_j/ρ_k for j ≥ k, and 0 where ρ_k = 0."""
 
+    generate_vmap_rule = True  # for torch.func
+
     @staticmethod
-    def forward(ctx, x: Tensor) -> Tensor:
+    def forward(x: Tensor) -> Tensor:
         near = _suffix_sum(x.square())
         far = _suffix_sum(torch.where(x.abs() < SMALL, x * ENLARGED, 0.0).square())
-        norm = torch.where(near >= SUM_SMALL, near.sqrt(), far.sqrt() / ENLARGED)
-        ctx.save_for_backward(x, norm)
-        return norm
+        return torch.where(near >= SUM_SMALL, near.sqrt(), far.sqrt() / ENLARGED)
+
+    @staticmethod
+    def setup_context(ctx, inputs: tuple[Tensor], output: Tensor) -> None:
+        ctx.save_for_backward(inputs[0], output)
 
     @staticmethod
     def backward(ctx, gradient: Tensor) -> Tensor:
