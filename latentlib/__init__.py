@@ -11,11 +11,13 @@ from importlib import import_module
 __version__ = "0.1.0"
 
 MODULES = (
-    "angles", "annealing", "bench", "bingham", "block_spin", "class_overlap", "cluster", "collapse",
-    "critical_points", "datasets", "directional", "equilibrium", "evidence", "finite_size", "fisher", "interval",
-    "ising", "kac_rice", "landscape", "langevin", "ledger", "minima", "models", "nulls", "onsager", "overlap",
-    "phase", "pspin", "replica_symmetric", "response", "semicircle", "sphere", "style", "sweep", "taylor", "torus",
-    "train", "transfer_matrix", "ultrametric", "vector_field", "vmf",
+    "angle_law", "angles", "annealing", "anomaly_scores", "artefacts", "audit", "bench", "bingham", "block_spin",
+    "class_overlap", "cluster", "collapse", "compression", "critical_points", "datasets", "detection", "directional",
+    "encoding", "equilibrium", "evidence", "feature_network", "finite_size", "fisher", "frechet", "generation",
+    "hyperspherical", "interval", "ising", "kac_rice", "landscape", "langevin", "ledger", "minima", "models",
+    "neighbors", "nulls", "onsager", "overlap", "phase", "pspin", "replica_symmetric", "residual_vae", "response",
+    "semicircle", "sphere", "style", "sweep", "taylor", "torus", "train", "transfer_matrix", "ultrametric",
+    "vector_field", "vmf",
 )  # fmt: skip
 # The few names every chapter uses, each with its one home.
 NAMES = {"record": "ledger", "claim": "ledger", "harvest": "ledger"}
