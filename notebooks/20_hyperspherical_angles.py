@@ -60,8 +60,11 @@ seed: int = 0  # of every random number in this chapter
 # A code $z$ of $n$ latents has a radius $r$ and $n-1$ angles. Angle $k$ sees the axes from $k$ on,
 #
 # $$
-# \cos\varphi_k = \frac{z_k}{\sqrt{S_k}}, \qquad S_k = \sum_{j\ge k} z_j^2, \qquad
+# \begin{gathered}
+# \cos\varphi_k = \frac{z_k}{\sqrt{S_k}}, \qquad S_k = \sum_{j\ge k} z_j^2,
+# \\
 # \mathrm{d}z = r^{n-1}\,\mathrm{d}r \prod_{k=1}^{n-1} \sin^{n-1-k}\varphi_k\,\mathrm{d}\varphi_k .
+# \end{gathered}
 # $$ (eq-20-angles)
 #
 # So the angles of uniform points are independent. $\cos\varphi_k$ has mean 0 and variance $1/(n-k+1)$, and its law is that
@@ -207,8 +210,11 @@ display(Markdown(
 # field for every angle. The angles stay independent, and with $M = n-k+1$
 #
 # $$
-# m_k = \langle\cos\varphi_k\rangle = \frac{I_{M/2}(\kappa_k)}{I_{M/2-1}(\kappa_k)}, \qquad
+# \begin{gathered}
+# m_k = \langle\cos\varphi_k\rangle = \frac{I_{M/2}(\kappa_k)}{I_{M/2-1}(\kappa_k)},
+# \\
 # v_k = \operatorname{Var}\cos\varphi_k = 1 - m_k^2 - (M-1)\,m_k/\kappa_k .
+# \end{gathered}
 # $$ (eq-20-nested)
 #
 # Let all fields be one $\kappa$. Angle $k$ then orders near $\kappa \sim n-k$: the last angle first, the first angle last, a
@@ -315,9 +321,12 @@ display(Markdown("\n".join([
 # mean and their deviation $s_k$ over the batch they are
 #
 # $$
+# \begin{gathered}
 # \underbrace{\sum_k w_k G(s_k; p_k)}_{\text{width}}, \quad
-# \underbrace{\tfrac{1}{20}\sum_k w_k (t_k - \langle c_k\rangle)^2}_{\text{mean}}, \quad
+# \underbrace{\tfrac{1}{20}\sum_k w_k (t_k - \langle c_k\rangle)^2}_{\text{mean}},
+# \\
 # \underbrace{50\,G(s_r; 0) + 50\big(\langle\lVert\mu\rVert\rangle - \sqrt{n - 1/2}\big)^2}_{\text{radius}} ,
+# \end{gathered}
 # $$ (eq-20-loss)
 #
 # with $G(s;p) = (s+1-p)^2 - \ln(s+1-p)^2 - 1$, weights $w_k = 50\sqrt{n/k}$ and the width $p_k = 1/\sqrt{n-k+1}$ of uniform
@@ -326,7 +335,7 @@ display(Markdown("\n".join([
 # term with target 0 is left at $\sum_k w_k p_k^2/20B$, and to leading order the width term at
 #
 # $$
-# \frac{1}{2B}\sum_k w_k\,p_k^2\Big(\frac{3M}{M+2} - \frac{B-3}{B-1}\Big), \qquad M = n-k+1 .
+# \frac{1}{2B}\sum_k w_k\,p_k^2\Big(\frac{3M}{M+2} - \frac{B-3}{B-1}\Big), \quad M = n-k+1 .
 # $$ (eq-20-floor)
 
 # %%
@@ -402,7 +411,11 @@ display(Markdown("\n".join([
 # $S_{k+1} + \varepsilon = (S_k + \varepsilon)(1 - c_k^2)$ exactly, the cosines of every code obey
 #
 # $$
-# \sum_{k=1}^{n-1} -\ln(1 - c_k^2) \;=\; \ln\frac{r^2+\varepsilon}{z_n^2+\varepsilon} \;\le\; \ln(1 + r^2/\varepsilon) .
+# \begin{aligned}
+# \sum_{k=1}^{n-1} -\ln(1 - c_k^2) &= \ln\frac{r^2+\varepsilon}{z_n^2+\varepsilon}
+# \\
+# &\le \ln(1 + r^2/\varepsilon) .
+# \end{aligned}
 # $$ (eq-20-budget)
 #
 # All order is paid from one purse. An angle at cosine $c$ costs $-\ln(1-c^2)$ nats, and when the purse is empty no further
@@ -553,7 +566,7 @@ def trainings(of):
 runs = [trainings(of) for of in range(n_repetitions)]
 
 
-# %%
+# %% tags=["hide-output"]
 def over_runs(kind, value):
     return torch.stack([torch.as_tensor(value(run[kind]), dtype=torch.float64) for run in runs])
 
