@@ -566,7 +566,7 @@ def trainings(of):
 runs = [trainings(of) for of in range(n_repetitions)]
 
 
-# %% tags=["hide-output"]
+# %%
 def over_runs(kind, value):
     return torch.stack([torch.as_tensor(value(run[kind]), dtype=torch.float64) for run in runs])
 
