@@ -93,14 +93,6 @@ def perturb_seed(notebook) -> None:
 
 @pytest.mark.slow
 @pytest.mark.skipif(not EXECUTED, reason="no executed chapter: make book writes them")
-def test_executed_chapters_repeat_their_numbers():
-    result = nbval(ROOT / "book" / "chapters")
-    assert result.returncode == 0, result.stdout[-6000:]
-    assert re.search(r"\d+ passed", result.stdout)
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(not EXECUTED, reason="no executed chapter: make book writes them")
 def test_executed_chapters_notice_another_seed(tmp_path):
     for path in EXECUTED:
         notebook = nbformat.read(path, 4)
@@ -268,7 +260,7 @@ def test_perturb_seed_changes_both_cells():
 
 
 def test_nbval_sees_a_changed_number(tmp_path):
-    # The machinery of the two slow tests, on a notebook of one number.
+    # The machinery of the slow test, and of `make test`, on a notebook of one number.
     notebook = new_notebook(metadata=chapter().metadata)
     notebook.cells = [
         new_code_cell("seed: int = 0  # any integer", metadata={"tags": ["parameters"]}, execution_count=1),
