@@ -91,25 +91,31 @@ def _mixed(x: Tensor, companions: Tensor, batch_size: int, seed: int) -> Iterato
 
 @contextmanager
 def _normalized_by(model: nn.Module, norms: list[_BatchNorm], mode: str) -> Iterator[None]:
-    # In evaluation mode BatchNorm does not move its running statistics; the hook replaces what it returns.
-    was_training = [(module, module.training) for module in model.modules()]
-    hook = partial(_renormalized, mode=mode)
-    handles = [] if mode == "eval" else [norm.register_forward_hook(hook) for norm in norms]
+    was = [(module, module.training) for module in model.modules()]
+    was_tracking = [(norm, norm.track_running_stats) for norm in norms]
+    handles = []
     model.eval()
+    for norm in norms:
+        if mode == "batch":  # in training, and not tracking: running statistics are neither read nor moved
+            norm.training, norm.track_running_stats = True, False
+        elif mode != "eval":
+            handles.append(norm.register_forward_hook(partial(_renormalized, mode=mode)))
     try:
         yield
     finally:
         for handle in handles:
             handle.remove()
-        for module, training in was_training:
+        for norm, tracking in was_tracking:
+            norm.track_running_stats = tracking
+        for module, training in was:
             module.training = training
 
 
 def _renormalized(norm: _BatchNorm, inputs: tuple[Tensor], _: Tensor, *, mode: str) -> Tensor:
+    """One statistic of the batch, the other running, in place of what the layer in evaluation mode returned."""
     (a,) = inputs
     var, mean = torch.var_mean(a, [axis for axis in range(a.ndim) if axis != 1], correction=0)
-    mean = norm.running_mean if mode == "batch_var" else mean
-    var = norm.running_var if mode == "batch_mean" else var
+    mean, var = (mean, norm.running_var) if mode == "batch_mean" else (norm.running_mean, var)
     return nn.functional.batch_norm(a, mean, var, norm.weight, norm.bias, eps=norm.eps)
 
 
