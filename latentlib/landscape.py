@@ -9,7 +9,7 @@ from typing import Protocol
 
 import torch
 from torch import Tensor
-from torch.func import grad, hessian, jvp, vmap
+from torch.func import grad, jacrev, jvp, vmap
 
 from latentlib._tangent import sphere_points, tangent_basis, tangent_hessian, tangent_part
 from latentlib.vector_field import require_pointwise
@@ -82,8 +82,8 @@ class LatentEnergy:
         points = z.reshape(-1, self.n_latent)
         if len(points) == 0:  # vmap wants one at least
             return z.new_zeros(*z.shape, self.n_latent)
-        with torch.no_grad():
-            matrices = vmap(hessian(self.energy), chunk_size=self.chunk_size)(points)
+        with torch.no_grad():  # reverse over reverse: SiLU has no forward derivative of its gradient under vmap
+            matrices = vmap(jacrev(grad(self.energy)), chunk_size=self.chunk_size)(points)
         return (0.5 * (matrices + matrices.mT)).reshape(*z.shape, self.n_latent)
 
     def hessian_product(self, z: Tensor, v: Tensor) -> Tensor:

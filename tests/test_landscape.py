@@ -17,17 +17,18 @@ def normal(*shape, seed=0):
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=F64)
 
 
-def tanh_decoder(n_latent=5, n_out=7):
+def smooth_decoder(n_latent=5, n_out=7, activation=nn.Tanh):
     torch.manual_seed(0)
-    return nn.Sequential(nn.Linear(n_latent, 6), nn.Tanh(), nn.Linear(6, n_out)).double()
+    return nn.Sequential(nn.Linear(n_latent, 6), activation(), nn.Linear(6, n_out)).double()
 
 
-def tanh_energy(n_latent=5, **options):
-    return landscape.latent_energy(tanh_decoder(n_latent), normal(7), 0.1 * normal(n_latent, seed=1), **options)
+def smooth_energy(n_latent=5, activation=nn.Tanh, **options):
+    decoder = smooth_decoder(n_latent, activation=activation)
+    return landscape.latent_energy(decoder, normal(7), 0.1 * normal(n_latent, seed=1), **options)
 
 
 def both_kinds(n_latent=5):
-    return {"decoder": tanh_energy(n_latent), "p-spin": draw_pspin({2: 0.5, 3: 1.0}, n_latent, field=0.3, seed=2)}
+    return {"decoder": smooth_energy(n_latent), "p-spin": draw_pspin({2: 0.5, 3: 1.0}, n_latent, field=0.3, seed=2)}
 
 
 # Latent energies
@@ -59,8 +60,9 @@ def test_latent_energy_of_one_point_and_of_images_has_its_shapes():
     assert not system.gradient(z).requires_grad and not system.hessian(z).requires_grad
 
 
-def test_latent_energy_derivatives_agree_with_differences():
-    system, step = tanh_energy(penalty=lambda z: 0.1 * z.pow(4).sum(1)), 1e-4
+@pytest.mark.parametrize("activation", [nn.Tanh, nn.SiLU, nn.GELU])
+def test_latent_energy_derivatives_agree_with_differences(activation):
+    system, step = smooth_energy(activation=activation, penalty=lambda z: 0.1 * z.pow(4).sum(1)), 1e-4
     z = landscape.sphere_points(1, 5, seed=0)[0]
     shifts = step * torch.eye(5, dtype=F64)
     slope = (system.energy(z + shifts) - system.energy(z - shifts)) / (2 * step)
@@ -73,7 +75,7 @@ def test_latent_energy_derivatives_agree_with_differences():
 
 def test_latent_energy_takes_a_prior_mean_for_a_field():
     weight, mean = 0.7, normal(5, seed=5)
-    prior = tanh_energy(penalty=lambda z: 0.5 * weight * (z - mean).square().sum(1))
+    prior = smooth_energy(penalty=lambda z: 0.5 * weight * (z - mean).square().sum(1))
     in_field = landscape.latent_energy(prior.decoder, prior.x, prior.field + weight * mean)
     z = landscape.sphere_points(8, 5, seed=0)
     constant = 0.5 * weight * (5 + mean.square().sum())
@@ -86,7 +88,7 @@ def test_latent_energy_takes_a_prior_mean_for_a_field():
 
 def test_latent_energy_takes_a_loss_and_a_decoder_of_mean_and_variance():
     x = normal(7)
-    decoder = tanh_decoder()
+    decoder = smooth_decoder()
     system = landscape.latent_energy(
         lambda z: (decoder(z), "log_var"), x, n_latent=5, loss=lambda output, x: (output - x).abs().sum(1)
     )
@@ -95,7 +97,7 @@ def test_latent_energy_takes_a_loss_and_a_decoder_of_mean_and_variance():
 
 
 def test_latent_energy_refuses():
-    decoder, x = tanh_decoder(), normal(7)
+    decoder, x = smooth_decoder(), normal(7)
     for bad, message in (
         (x.long(), "x: want one finite floating"),
         (x * math.nan, "x: want one finite"),
@@ -123,15 +125,15 @@ def test_latent_energy_refuses():
 def test_latent_energy_refuses_outputs_of_another_shape():
     z = landscape.sphere_points(3, 5, seed=0)
     with pytest.raises(ValueError, match=r"decoder: want \(3, 6\) like x, got \(3, 7\)"):
-        landscape.latent_energy(tanh_decoder(), normal(6), n_latent=5).energy(z)
+        landscape.latent_energy(smooth_decoder(), normal(6), n_latent=5).energy(z)
     with pytest.raises(ValueError, match=r"loss: want one value a point, \(3,\), got \(3, 7\)"):
-        tanh_energy(loss=lambda output, x: output - x).energy(z)
+        smooth_energy(loss=lambda output, x: output - x).energy(z)
     with pytest.raises(ValueError, match=r"penalty: want one value a point, \(3,\), got \(\)"):
-        tanh_energy(penalty=lambda z: z.square().sum()).energy(z)
+        smooth_energy(penalty=lambda z: z.square().sum()).energy(z)
 
 
 def test_latent_energy_refuses_a_decoder_put_back_in_training():
-    decoder = nn.Sequential(tanh_decoder(), nn.Dropout()).eval()
+    decoder = nn.Sequential(smooth_decoder(), nn.Dropout()).eval()
     system = landscape.latent_energy(decoder, normal(7), n_latent=5)
     decoder.train()
     with pytest.raises(ValueError, match="call .eval"):
@@ -248,7 +250,7 @@ def test_soft_modes_take_lanczos_past_the_dense_size(monkeypatch):
 
 
 def test_soft_modes_refuse():
-    system, z = tanh_energy(), landscape.sphere_points(2, 5, seed=0)
+    system, z = smooth_energy(), landscape.sphere_points(2, 5, seed=0)
     for n_modes in (0, 5):
         with pytest.raises(ValueError, match=f"n_modes: want 1 to n_latent - 1 = 4, got {n_modes}"):
             landscape.soft_modes(system, z, n_modes)
@@ -264,7 +266,7 @@ def test_soft_modes_refuse():
     ],  # fmt: skip
 )
 def test_sphere_functions_refuse_points_that_are_none(function):
-    system, z = tanh_energy(), landscape.sphere_points(2, 5, seed=0)
+    system, z = smooth_energy(), landscape.sphere_points(2, 5, seed=0)
     for bad, message in (
         (z[:, :4], r"z: want floating points \(..., n_latent = 5\), got torch.float64 \(2, 4\)"),
         (z.long(), "got torch.int64"),
