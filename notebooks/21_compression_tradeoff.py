@@ -109,12 +109,14 @@ measured = {"controls": [rms[0], *distances([blank], blank), rms[1], *distances(
 # scaled by the strength $\alpha$ of the compression,
 #
 # $$
-# \langle\cos\phi_k\rangle \;\to\; \alpha\,t_k , \qquad t_k = \frac{1}{\sqrt{n-k+1}} \ \text{(half)} \quad\text{or}\quad
-# 1 \ \text{(full)} .
+# \begin{gathered}
+# \langle\cos\phi_k\rangle \;\to\; \alpha\,t_k , \\
+# t_k = \frac{1}{\sqrt{n-k+1}} \ \text{(half)} \quad\text{or}\quad 1 \ \text{(full)} .
+# \end{gathered}
 # $$ (eq-21-field)
 #
 # The published rule trains an epoch at $\beta = 1$ and then sets $\beta =
-# \beta_{target}\langle\mathrm{MSE}\rangle/\langle\mathrm{KL}\rangle$. In that epoch the loss is many orders of
+# \beta_\text{target}\langle\mathrm{MSE}\rangle/\langle\mathrm{KL}\rangle$. In that epoch the loss is many orders of
 # magnitude above the error, and Adam remembers the size of such gradients for thousands of steps. Here $\beta$ is set by
 # the same ratio *before* the first step, at $\alpha = 1$. One training by the published rule stands beside.
 
@@ -307,7 +309,7 @@ def stat(values):
 
 
 def words(values, digits=1, of=torch.clone):
-    mean, low, high = (f"{of(value):.{digits}f}" for value in spread(values))
+    mean, low, high = (f"{round(of(value).item(), digits) + 0:.{digits}f}" for value in spread(values))  # + 0: no -0
     return f"{mean} [{low}, {high}]" if n_seeds > 1 else mean
 
 

@@ -68,9 +68,11 @@ seed: int = 0  # of every random number in this chapter
 # For normal scores, $\mathcal N(0, 1)$ for ID and $\mathcal N(\delta, s^2)$ for OOD, with $z = \Phi^{-1}(0.95)$,
 #
 # $$
-# \text{AUROC} = \Phi\!\left(\tfrac{\delta}{\sqrt{1+s^2}}\right), \qquad
-# \text{FPR95}_{\text{ID}+} = \Phi\!\left(\tfrac{z-\delta}{s}\right), \qquad
+# \begin{gathered}
+# \text{AUROC} = \Phi\!\left(\tfrac{\delta}{\sqrt{1+s^2}}\right), \\
+# \text{FPR95}_{\text{ID}+} = \Phi\!\left(\tfrac{z-\delta}{s}\right), \\
 # \text{FPR95}_{\text{OOD}+} = \Phi(s z-\delta) .
+# \end{gathered}
 # $$ (eq-22-fpr)
 #
 # At $s = 1$ they agree. A wide cloud of OOD scores is bad in the second convention and can be good in the first.
@@ -259,7 +261,7 @@ scores["pixels: 3-NN"] = neighbors.knn_score(everything, x, **peers["3-NN"])
 scores["pixels: file size"] = artefacts.file_size_score(pixels)
 scores["pixels: high frequencies"] = artefacts.high_frequency_energy(pixels)
 
-# %%
+# %% tags=["remove-output"]
 def over_seeds(name):  # (n_seeds, ...): of the committed sweep, or of this run alone
     return torch.tensor([list(of) for of in table[name]] if sweep_table else [own[name]], dtype=torch.float64)
 
@@ -361,7 +363,7 @@ claim(
 # compressing all angles detects better than compressing the first. The published ablation compresses the first and holds
 # the others at the equator; here they are also left free.
 
-# %%
+# %% tags=["remove-output"]
 def near_auroc(model):
     bank, of_id, of_near = (encoding.encode_means(model, rows) for rows in (x, sets["ID"], sets["near"]))
     return detection.auroc(*(neighbors.knn_score(codes, bank, **peers["3-NN"]) for codes in (of_id, of_near)))
