@@ -481,7 +481,9 @@ display(Markdown("\n".join([
     "From no field to the published one the share of ordered angles goes from {} to {}; $\\langle q\\rangle$ changes "
     "by {}, $\\chi$ by {}, RMS error by {} %, distance to test by {}, by {} with the full island.\n".format(*text),
     "| loss at $\\alpha = 1$ | RMS % | $\\chi$ | island: self | to test | full island: to test | mean $m_k/t_k$ |",
-    "|---|---|---|---|---|---|---|", *(f"| {name} | {' | '.join(row)} |" for name, row in table.items())])))
+    "|---|---|---|---|---|---|---|", *(f"| {name} | {' | '.join(row)} |" for name, row in table.items()),
+    "\nThe network of this page, after {} epochs: RMS error {:.2f} %, $\\chi$ {:.2f}.".format(
+        n_epochs, *kept["usual"][:2])])))
 
 # %% [markdown]
 # The codes are far less independent than angles with the same means, at any strength: $\chi$ stays above its null. It

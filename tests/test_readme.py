@@ -12,6 +12,7 @@ import shutil
 import signal
 import subprocess
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
@@ -168,7 +169,12 @@ def wait_for_server(server: subprocess.Popen, runtime: Path, notebook: str) -> t
         for file in runtime.glob("jpserver-*.json"):
             told = json.loads(file.read_text())
             places = ("lab", f"api/contents/{notebook}")
-            return tuple(read(f"{told['url']}{place}?token={told['token']}&content=0") for place in places)
+            try:
+                return tuple(read(f"{told['url']}{place}?token={told['token']}&content=0") for place in places)
+            except urllib.error.HTTPError:
+                raise
+            except urllib.error.URLError:  # the file is there before the server listens
+                pass
         assert server.poll() is None, server.stdout.read()
         time.sleep(0.25)
     raise AssertionError("no Jupyter server within a minute")
