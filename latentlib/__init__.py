@@ -14,11 +14,11 @@ MODULES = (
     "angle_law", "angles", "annealing", "anomaly_scores", "artefacts", "audit", "bench", "bingham", "block_spin",
     "class_overlap", "cluster", "cluster_stability", "collapse", "compression", "critical_points", "datasets",
     "detection", "directional", "edge", "encoding", "equilibrium", "evidence", "feature_network", "finite_size",
-    "fisher", "fluctuation", "frechet", "generation", "hyperspherical", "interval", "ising", "kac_rice",
-    "landscape", "langevin", "latent_mixture", "ledger", "minima", "models", "neighbors", "nulls", "observables",
-    "onsager", "overlap", "phase", "pspin", "rank_correlation", "replica_symmetric", "residual_vae", "response",
-    "semicircle", "sphere", "style", "sweep", "taylor", "torus", "train", "training_force", "transfer_matrix",
-    "ultrametric", "vector_field", "vmf",
+    "fisher", "frechet", "generation", "hyperspherical", "interval", "ising", "kac_rice", "landscape", "langevin",
+    "langevin_fit", "latent_mixture", "ledger", "minima", "models", "neighbors", "nulls", "observables", "onsager",
+    "overlap", "phase", "pspin", "rank_correlation", "replica_symmetric", "residual_vae", "response", "semicircle",
+    "sphere", "style", "sweep", "taylor", "torus", "train", "training_force", "transfer_matrix", "ultrametric",
+    "vector_field", "vmf",
 )  # fmt: skip
 # The few names every chapter uses, each with its one home.
 NAMES = {"record": "ledger", "claim": "ledger", "harvest": "ledger"}

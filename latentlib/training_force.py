@@ -2,7 +2,7 @@
 
 Gradient descent moves weights, not codes. To first order in the learning rate the step of a batch moves the code of
 input i by learning_rate·⟨K_ij F_j⟩_j, F_j = −∇H_{x_j}(z_j), K_ij = J_i J_jᵀ, J_i = ∂z(x_i)/∂weights: a matrix before
-the own force, and forces of other inputs. What the recorded moves show of this is measured by `fluctuation`.
+the own force, and forces of other inputs. What the recorded moves show of this is measured by `langevin_fit`.
 """
 
 from collections.abc import Callable

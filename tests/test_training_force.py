@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.func import functional_call, jacrev
 
-from latentlib import compression, fluctuation, landscape, models
+from latentlib import compression, landscape, langevin_fit, models
 from latentlib.training_force import (
     CodeRecorder, batch_force, latent_force, preconditioned_force, stochastic_descent,
 )  # fmt: skip
@@ -300,7 +300,7 @@ def test_temperature_of_descent_grows_as_learning_rate_over_batch_size(x):
         # The mean step is the force of the data: the code of a linear encoder is linear in its weights.
         error = moves.std(0) / math.sqrt(n_repetitions)
         assert ((moves.mean(0) - rate * drift).abs() <= 4.5 * error).all()  # 36 of them, for each of three
-        found[rate, batch_size] = fluctuation.effective_temperature(
+        found[rate, batch_size] = langevin_fit.effective_temperature(
             moves, force.expand_as(moves), preconditioned=drift.expand_as(moves), over="steps", seed=0
         )
     slow, fast, large = found.values()

@@ -7,7 +7,7 @@ import torch
 
 from latentlib import landscape, langevin
 from latentlib._tangent import tangent_part
-from latentlib.fluctuation import alignment, effective_temperature
+from latentlib.langevin_fit import alignment, effective_temperature
 from latentlib.pspin import draw_pspin
 
 F64 = torch.float64
@@ -220,7 +220,7 @@ def test_effective_temperature_of_one_latent_has_no_noise_across():
 
 
 @pytest.mark.parametrize("measure", [alignment, effective_temperature])
-def test_fluctuations_refuse(measure):
+def test_measures_refuse(measure):
     delta, force = normal(3, 12, 4, seed=0), normal(3, 12, 4, seed=1)
     for change, message in (
         ({"force": force[:2]}, r"force: want floating .* like delta, got torch.float64 \(2, 12, 4\)"),
