@@ -71,24 +71,29 @@ def test_encode_means_batch_var_is_unchanged_under_a_scale_before_the_norm(model
         assert ((codes - scaled).abs().max() < 1e-2 * codes.abs().max()) == unchanged, mode
 
 
+def set_to(model):
+    """What is not in its state: modes, hooks, and whether a norm tracks."""
+    modes = [(module.training, len(module._forward_hooks)) for module in model.modules()]
+    return modes, [norm.track_running_stats for norm in norms(model)]
+
+
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("training", [True, False])
 def test_encode_means_leaves_the_model_bit_for_bit(model, x, mode, training):
     model.train(training)
     model.encoder.block_0.eval()  # a part of the model may be in another mode
-    before, modes = copy.deepcopy(model.state_dict()), [module.training for module in model.modules()]
+    before, settings = copy.deepcopy(model.state_dict()), set_to(model)
     encode_means(model, x, mode=mode)
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
-    assert [module.training for module in model.modules()] == modes
-    assert not any(module._forward_hooks for module in model.modules())
+    assert set_to(model) == settings
 
 
 def test_encode_means_leaves_the_model_after_an_error(model, x):
-    modes = [module.training for module in model.modules()]
-    with pytest.raises(ValueError, match=r"want x of shape \(..., 1, 8, 8\), got \(20, 1, 8, 9\)"):
-        encode_means(model, torch.cat([x, x[..., :1]], -1), mode="batch")
-    assert [module.training for module in model.modules()] == modes
-    assert not any(module._forward_hooks for module in model.modules())
+    settings = set_to(model)
+    for mode in MODES:
+        with pytest.raises(ValueError, match=r"want x of shape \(..., 1, 8, 8\), got \(20, 1, 8, 9\)"):
+            encode_means(model, torch.cat([x, x[..., :1]], -1), mode=mode)
+        assert set_to(model) == settings
 
 
 def test_encode_means_mixed_batches_are_half_companions(model, x):
