@@ -279,7 +279,8 @@ for (name, (gain, anneal)), _ in zip(schedules.items(), ProgressBar(len(schedule
 
 # %% [markdown]
 # All this is recorded. With a committed sweep every number, interval and verdict below is over *its* seeds, at its
-# larger budget. The networks of this page are then seen in the slider and the last section only.
+# larger budget. The networks of this page are then seen in the slider, in one sentence that names them, and in the
+# section before the check.
 
 # %% tags=["remove-output"]
 measured |= {"sizes": scan_sizes, "alphas": strengths, "lengths": [n_train, n_epochs, schedule_epochs, shown]}
