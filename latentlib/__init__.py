@@ -15,10 +15,10 @@ MODULES = (
     "class_overlap", "cluster", "cluster_stability", "collapse", "compression", "critical_points", "datasets",
     "detection", "directional", "edge", "encoding", "equilibrium", "evidence", "feature_network", "finite_size",
     "fisher", "frechet", "generation", "hyperspherical", "interval", "ising", "kac_rice", "landscape", "langevin",
-    "langevin_fit", "latent_mixture", "ledger", "minima", "models", "neighbors", "nulls", "observables", "onsager",
-    "overlap", "phase", "pspin", "rank_correlation", "replica_symmetric", "residual_vae", "response", "semicircle",
-    "sphere", "style", "sweep", "taylor", "torus", "train", "training_force", "transfer_matrix", "ultrametric",
-    "vector_field", "vmf",
+    "langevin_fit", "latent_mixture", "ledger", "loss_balance", "minima", "models", "neighbors", "nulls", "observables",
+    "onsager", "overlap", "phase", "pspin", "rank_correlation", "repetitions", "replica_symmetric", "residual_vae",
+    "response", "semicircle", "sharpening", "sphere", "style", "sweep", "taylor", "torus", "train", "training_force",
+    "transfer_matrix", "ultrametric", "vector_field", "vmf", "vmf_mixture",
 )  # fmt: skip
 # The few names every chapter uses, each with its one home.
 NAMES = {"record": "ledger", "claim": "ledger", "harvest": "ledger"}
