@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from latentlib._codes import check_codes, unit_rows
+from latentlib._codes import check_codes, check_labels, unit_rows
 from latentlib.block_spin import BlockNull, block_null
 from latentlib.interval import mean_interval
 from latentlib.nulls import class_mixture_codes, permuted_codes, uniform_codes
@@ -75,10 +75,7 @@ def island_stability(
     for name, number, least in (("n_clusters", n_clusters, 2), ("n_choices", n_choices, 2), ("n_null", n_null, 2)):
         if not isinstance(number, int) or isinstance(number, bool) or number < least:
             raise ValueError(f"{name}: want an integer of {least} or more, got {number!r}")
-    directions = unit_rows("z", z.double()).cpu()
-    n_distinct = len(directions.unique(dim=0))
-    if n_distinct < n_clusters:
-        raise ValueError(f"z: want {n_clusters} or more distinct directions, one a cluster, got {n_distinct}")
+    directions = _islands(z, n_clusters)
     clusters, index, chance = _agreement(directions, n_clusters, n_blocks, n_choices, seed)
     samplers = {
         "uniform": partial(uniform_codes, *directions.shape),
@@ -90,6 +87,31 @@ def island_stability(
         torch.from_numpy(clusters).long(), index.measured, BlockIndex(_spread(index.permuted), _spread(index.rotated)),
         _spread(torch.tensor(chance, dtype=torch.float64)), nulls,
     )  # fmt: skip
+
+
+def class_agreement(z: Tensor, labels: Tensor, *, n_clusters: int | None = None, seed: int) -> float:
+    """Adjusted Rand index of k-means clusters of the directions z/|z| with given classes: 1 the same, 0 by chance.
+
+    Unchanged by positive row scales and by names of classes; below 1 also where classes are several islands each.
+    Args: z, codes or block averages, (n_samples, n_latent); labels, (n_samples,), whole numbers; n_clusters, None: as
+        many as classes. Needs scikit-learn. Deterministic in seed.
+    Raises: ValueError for bad codes or labels, one class, a zero row, or fewer distinct directions than clusters.
+    """
+    from sklearn.metrics import adjusted_rand_score
+
+    check_codes(z=z, n_min=2)
+    classes, counts = check_labels(z, labels, n_min=1)
+    n_clusters = len(counts) if n_clusters is None else n_clusters
+    return float(adjusted_rand_score(classes.cpu().numpy(), _clusters(_islands(z, n_clusters), n_clusters, seed)))
+
+
+def _islands(z: Tensor, n_clusters: int) -> Tensor:
+    """Directions of the codes, enough of them for so many clusters."""
+    directions = unit_rows("z", z.double()).cpu()
+    n_distinct = len(directions.unique(dim=0))
+    if n_distinct < max(2, n_clusters):
+        raise ValueError(f"z: want {max(2, n_clusters)} or more distinct directions, one a cluster, got {n_distinct}")
+    return directions
 
 
 def _agreement(

@@ -3,12 +3,13 @@
 The field-only nulls (von Mises–Fisher and the nested field) have a module of their own: `vmf`.
 """
 
+import copy
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from latentlib._codes import check_codes, check_labels
 
@@ -81,6 +82,19 @@ class NullInterval:
     high: float
     level: float
     values: Tensor  # (n_null,), float64, as drawn
+
+
+def shuffled_weights(model: nn.Module, *, seed: int) -> nn.Module:
+    """A copy of a network with every parameter and buffer dealt anew within its tensor: its weights without their order.
+
+    Keeps the law of the weights, layer by layer, and nothing learned but that. In `.eval()`; the model stays as it was.
+    """
+    twin, generator = copy.deepcopy(model).eval(), _generator(seed)
+    with torch.no_grad():
+        for tensor in twin.state_dict().values():
+            order = torch.randperm(tensor.numel(), generator=generator).to(tensor.device)
+            tensor.copy_(tensor.flatten()[order].view_as(tensor))
+    return twin
 
 
 def null_interval(

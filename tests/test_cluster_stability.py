@@ -7,7 +7,7 @@ import torch
 from torch.special import ndtr
 
 from latentlib import nulls
-from latentlib.cluster_stability import island_stability
+from latentlib.cluster_stability import class_agreement, island_stability
 
 DOUBLE = torch.float64
 
@@ -136,3 +136,38 @@ def test_island_stability_refuses_bad_input(change, message):
     z = torch.randn(6, 4, generator=torch.Generator().manual_seed(0))
     with pytest.raises(ValueError, match=message):
         island_stability(**{"z": z, "n_clusters": 2, "n_choices": 2, "n_null": 2, "seed": 0} | change)
+
+
+def test_class_agreement_of_islands_far_apart_is_one(generator):
+    island = torch.arange(300) % 4
+    centre = torch.eye(8, dtype=DOUBLE)[:4]
+    z = centre[island] + 1e-3 * torch.randn(300, 8, generator=generator, dtype=DOUBLE)
+    assert class_agreement(z, 7 - island, seed=0) == 1
+    assert class_agreement(5 * z, island, n_clusters=4, seed=1) == 1
+
+
+def test_class_agreement_of_two_of_four_islands_is_the_closed_form(generator):
+    """Classes that join islands two by two, equal sizes m: of 4m points, pairs together 4·C(m, 2) and 2·C(2m, 2)."""
+    m, island = 100, torch.arange(400) % 4
+    z = torch.eye(8, dtype=DOUBLE)[island] + 1e-3 * torch.randn(400, 8, generator=generator, dtype=DOUBLE)
+    islands, classes, every = 4 * math.comb(m, 2), 2 * math.comb(2 * m, 2), math.comb(4 * m, 2)
+    chance = islands * classes / every
+    known = (islands - chance) / ((islands + classes) / 2 - chance)
+    assert class_agreement(z, island // 2, n_clusters=4, seed=0) == pytest.approx(known, rel=1e-12)
+
+
+def test_class_agreement_of_strangers_is_zero(generator):
+    """Classes dealt at random: mean 0; the index of 300 points in 3 and 3 groups scatters by less than .01."""
+    z = torch.randn(300, 8, generator=generator, dtype=DOUBLE)
+    found = [class_agreement(z, torch.randint(3, (300,), generator=generator), seed=0) for _ in range(20)]
+    assert abs(sum(found)) / 20 < 4 * torch.tensor(found).std() / 20**0.5 < 0.01
+
+
+def test_class_agreement_refuses():
+    z, labels = torch.randn(6, 4, generator=torch.Generator().manual_seed(0)), torch.tensor([0, 0, 1, 1, 2, 2])
+    with pytest.raises(ValueError, match="labels: want 2 or more classes, got 1"):
+        class_agreement(z, torch.zeros(6, dtype=torch.int64), seed=0)
+    with pytest.raises(ValueError, match="want 7 or more distinct directions, one a cluster, got 6"):
+        class_agreement(z, labels, n_clusters=7, seed=0)
+    with pytest.raises(ValueError, match="labels: want a tensor of whole numbers"):
+        class_agreement(z, labels.float(), seed=0)

@@ -6,7 +6,7 @@ from functools import partial
 import pytest
 import torch
 
-from latentlib import nulls, overlap
+from latentlib import models, nulls, overlap
 
 SAMPLERS = {
     "uniform": lambda z, labels: partial(nulls.uniform_codes, *z.shape, dtype=z.dtype),
@@ -147,3 +147,17 @@ def test_null_interval_refuses_bad_input(change, message):
     arguments = {"statistic": torch.sum, "n_null": 39, "seed": 1} | change
     with pytest.raises(ValueError, match=message):
         nulls.null_interval(arguments.pop("statistic"), partial(nulls.uniform_codes, 2, 2), **arguments)
+
+
+def test_shuffled_weights_keep_every_tensor_and_leave_the_model():
+    model = models.MLPVAE(6, 3, (5,), seed=0).train()
+    before = {name: of.clone() for name, of in model.state_dict().items()}
+    twin = nulls.shuffled_weights(model, seed=1)
+    assert model.training and not twin.training
+    assert all(torch.equal(of, before[name]) for name, of in model.state_dict().items())
+    for name, of in twin.state_dict().items():
+        assert torch.equal(of.flatten().sort().values, before[name].flatten().sort().values)
+    moved = [name for name, of in twin.state_dict().items() if not torch.equal(of, before[name])]
+    assert {name for name in moved if name.endswith("weight")} == {name for name in before if name.endswith("weight")}
+    again = nulls.shuffled_weights(model, seed=1).state_dict()
+    assert all(torch.equal(of, again[name]) for name, of in twin.state_dict().items())
