@@ -35,7 +35,7 @@ import matplotlib.pyplot as plt
 import torch
 from IPython.display import Markdown, ProgressBar, display
 from latentlib import (angles, claim, collapse, compression, datasets, encoding, evidence, feature_network, frechet,
-    generation, hyperspherical, interval, models, neighbors, nulls, overlap, record, sphere, style, sweep, vmf)
+    generation, hyperspherical, loss_balance, models, neighbors, nulls, overlap, record, repetitions, sphere, style, vmf)
 
 # %% tags=["parameters"]
 dataset: str = "digits"  # labelled data, a name of datasets.catalogue() or a file
@@ -127,10 +127,7 @@ published = {"preset": preset, "direction": direction, "sigma_radius": sigma_rad
 
 
 def equal_weight(model, loss):  # the β at which loss and error are equal before the first step
-    mu, log_var = model.encode(x[:batch_size])
-    x_hat = model.decode(hyperspherical.sphere_sample(mu, log_var, torch.Generator().manual_seed(seed)))
-    kl = hyperspherical.hyperspherical_loss(mu, log_var, **loss | {"field": 1.0}).total
-    return ((x_hat - x[:batch_size]).square().sum(1).mean() / kl).item()
+    return loss_balance.equal_kl_weight(model, x[:batch_size], seed=seed, **loss | {"field": 1.0})
 
 
 # %%
@@ -284,38 +281,19 @@ for (name, (gain, anneal)), _ in zip(schedules.items(), ProgressBar(len(schedule
 
 # %% tags=["remove-output"]
 measured |= {"sizes": scan_sizes, "alphas": strengths, "lengths": [n_train, n_epochs, schedule_epochs, shown]}
-kept = {name: torch.as_tensor(of, dtype=torch.float64).flatten().tolist() for name, of in measured.items()}
-record(**kept)
-runs = sweep.read_table(sweep_table) if sweep_table else None
-
-
-def seen(name, *shape):
-    rows = [kept[name]] if runs is None else [list(row) for row in runs[name]]
-    return torch.tensor(rows, dtype=torch.float64).reshape(len(rows), *shape)
-
-
+own = repetitions.Repetitions()
+own.keep(**measured)
+record(**own.numbers)
+runs = repetitions.of_table(sweep_table) if sweep_table else own
+seen, stat, words, n_seeds = runs.values, runs.stat, runs.words, len(runs)
 n_samples, n_short, n_long, size = seen("lengths", 4)[0].int().tolist()
-n_seeds, alpha, sizes = len(seen("lengths", 4)), seen("alphas", -1)[0], seen("sizes", -1)[0].int().tolist()
+alpha, sizes = seen("alphas", -1)[0], seen("sizes", -1)[0].int().tolist()
 protocol = {"repetitions": n_seeds, "data": f"{dataset}, perceptron VAEs", "trained": True,
-            "interval_method": "none: one run" if runs is None else "Student, over the seeds of the sweep"}
+            "interval_method": "none: one run" if runs is own else "Student, over the seeds of the sweep"}
 
 # %%
-def spread(values):  # mean over seeds and its interval; one run has none
-    return interval.mean_interval(values) if len(values) > 1 else [values[0]] * 3
-
-
-def stat(values):
-    mean, *ends = (value.item() for value in spread(values))
-    return mean, tuple(ends)
-
-
-def words(values, digits=1, of=torch.clone):
-    mean, low, high = (f"{round(of(value).item(), digits) + 0:.{digits}f}" for value in spread(values))  # + 0: no -0
-    return f"{mean} [{low}, {high}]" if n_seeds > 1 else mean
-
-
 def line(axis, at, values, kind, label, **look):
-    mean, low, high = spread(values)
+    mean, low, high = runs.spread(values)
     look |= {"capsize": 2, "marker": style.MARKER[kind], "color": style.COLOR[kind], "label": label}
     axis.errorbar(at, mean, high - mean, **look)
 
@@ -347,7 +325,7 @@ claim("phase-5.1-dimension-tradeoff", *stat(at_beta[:, -1, 2] - at_beta[:, 0, 2]
       parts={"ln of self distance, largest n over smallest": evidence.Part(*stat(self_ratio), "> 0")},
       sizes={"n_samples": n_samples, "n_latent": widths[[0, -1]].tolist(), "n_epochs": n_short},
       note=f"RMS % of the largest n less that of the smallest, beta = {middle:g} on the averaged KL, prior samples; "
-           f"at an equal price per latent {words(at_price[:, -1, 2] - at_price[:, 0, 2])}")
+           f"at an equal price per latent {words(at_price[:, -1, 2] - at_price[:, 0, 2], 1)}")
 cells = [[f"{n:.0f}", *(words(of[:, i], int(i != 4)) for of in (a, b) for i in (2, 5, 6, 3, 4))]
          for n, a, b in zip(widths, at_beta.unbind(1), at_price.unbind(1))]
 head = "RMS % | self | to test | $\\chi$ | active"
@@ -412,11 +390,11 @@ claim("phase-4.3-knot-steps", *stat(steps), "> 0.1", null=steps_null.item(), siz
       **protocol)
 claim("phase-4.3-knot-transition", *stat(sharper), "< -0.2", null=sharper_null.item(), **protocol,
       sizes=lengths | {"n_latent": sizes}, note="slope against ln n of ln(width of the rises of m_1..m_5)")
-edge = [words(of.double().mean(1), 2) for of in (orders[size][:, 0] >= 0.5, (orders[size] < 0.5).all(1))]
+edge = [words(of.double().mean(1)) for of in (orders[size][:, 0] >= 0.5, (orders[size] < 0.5).all(1))]
 display(Markdown(
-    f"At $n = {size}$ the strengths at half order spread by {words(steps, 2)}; equal fields on independent angles "
+    f"At $n = {size}$ the strengths at half order spread by {words(steps)}; equal fields on independent angles "
     f"spread by {steps_null:.2f}. A share of {edge[0]} of the angles is there without any field, {edge[1]} never is. "
-    f"Rises are as wide as $n^s$, $s = $ {words(sharper, 2)}; nested model {sharper_null:.2f}."))
+    f"Rises are as wide as $n^s$, $s = $ {words(sharper)}; nested model {sharper_null:.2f}."))
 
 # %% tags=["hide-input"]
 fig, (top, bottom) = plt.subplots(2, 1, figsize=(5.6, 5.4))
@@ -476,15 +454,15 @@ style.show(fig, target="fig-21-scan", alt="Susceptibility and distance to the te
 # NBVAL_CHECK_OUTPUT
 share, change = (orders[size] > 0.5).double().mean(2), rows[:, -1] - rows[:, 0]
 named = {"usual": "as above", "rotated": "on rotated codes", "by_rule": "published rule for $\\beta$"}
-table = {name: [words(seen(key, 8)[:, i], 2) for i in (0, 1, 3, 4, 6, 7)] for key, name in named.items()}
-text = [words(share[:, 0], 2), words(share[:, -1], 2), *(words(change[:, i], 2) for i in (1, 4, 3, 7, 9))]
+table = {name: [words(seen(key, 8)[:, i]) for i in (0, 1, 3, 4, 6, 7)] for key, name in named.items()}
+text = [words(share[:, 0]), words(share[:, -1]), *(words(change[:, i]) for i in (1, 4, 3, 7, 9))]
 display(Markdown("\n".join([
     "From no field to the published one the share of ordered angles goes from {} to {}; $\\langle q\\rangle$ changes "
     "by {}, $\\chi$ by {}, RMS error by {} %, distance to test by {}, by {} with the full island.\n".format(*text),
     "| loss at $\\alpha = 1$ | RMS % | $\\chi$ | island: self | to test | full island: to test | mean $m_k/t_k$ |",
     "|---|---|---|---|---|---|---|", *(f"| {name} | {' | '.join(row)} |" for name, row in table.items()),
     "\nThe network of this page, after {} epochs: RMS error {:.2f} %, $\\chi$ {:.2f}.".format(
-        n_epochs, *kept["usual"][:2])])))
+        n_epochs, *own.numbers["usual"][:2])])))
 
 # %% [markdown]
 # The codes are far less independent than angles with the same means, at any strength: $\chi$ stays above its null. It
@@ -510,7 +488,7 @@ def told(name, epoch=None):  # angle less π/2, at its smallest or at an epoch; 
 
 
 end = min(100, n_long - 1)
-table = {name: [words(value, 2) for value in told(name, end)] for name in watch}
+table = {name: [words(value) for value in told(name, end)] for name in watch}
 display(Markdown("\n".join([
     f"| gain | angle at epoch {end}, less $\\pi/2$ | change since | of RMS % | of self | final, less $\\pi/2$ |",
     "|---|---|---|---|---|---|", *(f"| {name} | {' | '.join(row)} |" for name, row in table.items())])))
@@ -520,7 +498,7 @@ fig, axes = plt.subplots(2, 2, figsize=(5.6, 5.4), sharex=True)
 titles = {"angle": "angle between codes", "rms": "RMS error (%)", "self": "self distance (%)", "kl": "raw loss, log10"}
 for axis, (curve, title) in zip(axes.flat, titles.items()):
     for (name, of), kind in zip(watch.items(), ("overlap", "collapse", "rate")):
-        mean, low, high = spread(of[curve].log10() if curve == "kl" else of[curve])
+        mean, low, high = runs.spread(of[curve].log10() if curve == "kl" else of[curve])
         axis.plot(mean, color=style.COLOR[kind], label=name, lw=1.2), axis.set_title(title)
         axis.fill_between(range(n_long), low, high, color=style.COLOR[kind], alpha=0.25, lw=0)
         axes[0, 0].plot(of["to_mean"].mean(0), color=style.COLOR[kind], lw=0.8, ls=":")
@@ -636,9 +614,9 @@ def verdict(values):
 
 ratios = {name: [at_equal_rms(name, f"standard, {other}") for other in ("prior", "fit", "full fit")]
           for name in points}
-cells = [[words(points[name][:, :, 2].amin(1)), words(outward[name], 3), *(words(of, 2, torch.exp) for of in pair)]
+cells = [[words(points[name][:, :, 2].amin(1), 1), words(outward[name], 3), *(words(of, 2, torch.exp) for of in pair)]
          for name, pair in ratios.items()]
-zero, stored = ([words(control[:, i, j]) for j in range(3)] for i in range(2))
+zero, stored = ([words(control[:, i, j], 1) for j in range(3)] for i in range(2))
 display(Markdown("\n".join([
     "| family, sampler | best to test | hypervolume, relative | at equal RMS: over prior | over fit | over full fit |",
     "|---" * 6 + "|", *(f"| {name} | {' | '.join(row)} |" for name, row in zip(ratios, cells)),
@@ -691,7 +669,7 @@ codes = encoding.encode_means(variants["rotated"], x_test).double()
 chis = [overlap.susceptibility(of) for of in (codes, codes @ frame.double().T)]
 assert abs(chis[1] / chis[0] - 1) <= 1e-5  # the frame is orthogonal in float32
 for curve in curves:  # the annealed gain begins at 1, from the same weights
-    assert kept[f"annealed_{curve}"][0] == kept[f"weak_{curve}"][0]
+    assert own.numbers[f"annealed_{curve}"][0] == own.numbers[f"weak_{curve}"][0]
 assert all(of.isfinite().all() for of in [*points.values(), *orders.values()])
 
 # %% [markdown]
