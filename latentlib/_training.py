@@ -28,8 +28,10 @@ class Adam:
     @torch.no_grad()
     def descend(self, gradients: Sequence[Tensor], learning_rate: float) -> None:
         """One step of every parameter down its gradient."""
+        # The fused step of the CPU reads the memory of a gradient in order, whatever its strides.
+        gradients = [gradient.contiguous() for gradient in gradients]
         adam(
-            self.parameters, list(gradients), *self.moments, [], self.steps, fused=True, lr=learning_rate,
+            self.parameters, gradients, *self.moments, [], self.steps, fused=True, lr=learning_rate,
             beta1=0.9, beta2=0.999, eps=1e-8, weight_decay=0.0, amsgrad=False, maximize=False,
         )
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from latentlib import models, train
+from latentlib._training import Adam
 
 SETTINGS = {"kl_weight": 0.2, "n_steps": 250, "batch_size": 16, "learning_rate": 1e-2, "progress": False}
 
@@ -260,3 +261,16 @@ def test_fit_trains_images(generator):
 def test_fit_bad_input_names_wanted_and_found(x, change, message):
     with pytest.raises(ValueError, match=message):
         train.fit(mlp(), **{"x": x} | SETTINGS | change)
+
+
+def test_adam_descend_reads_a_gradient_by_its_strides(generator):
+    """A gradient stored by columns moves the weights as the same numbers stored by rows do."""
+    start, gradient = torch.randn(3, 4, generator=generator), torch.randn(4, 3, generator=generator).T
+    moved = []
+    for of in (gradient, gradient.contiguous()):
+        weight = start.clone().requires_grad_()
+        adam = Adam([weight])
+        for step in range(3):
+            adam.descend([of * (step + 1)], 0.1)
+        moved.append(weight.detach())
+    assert not gradient.is_contiguous() and torch.equal(*moved)
