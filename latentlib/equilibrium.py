@@ -35,7 +35,7 @@ def loss(covariance: Tensor, encoder: Tensor, decoder: Tensor, log_var: Tensor, 
     """Loss of linear VAEs D̂ + 2T̂R + (l/σ_tot²)(|V|² + |W|²), exact over the data whose covariance is given.
 
     Times σ_tot²/2 this is ½E|x − x̂|² + T·KL + (l/2)(|V|² + |W|²), the loss per sample at unit decoder variance.
-    Shapes as in `CollapseScan`, any leading dimensions. Differentiable. Source: pruning, Eqs. (5–9); sheet C.6 for l.
+    Shapes as in `CollapseScan`, any leading dimensions. Differentiable. Source: pruning, Eqs. (5–9); l: arXiv:2309.07663.
     """
     total_var = covariance.trace()
     rate = _rate(covariance, encoder, log_var).sum(-1)
@@ -73,7 +73,7 @@ def equilibrium(
 
     Preconditioned L-BFGS on the loss from random starts in float64, all prices as one batch; no eigendecomposition or
     SVD of the covariance. Exact answer without decay: m_k = (1 − T̂ σ_tot²/λ_k)₊; with weight decay l mode k collapses at
-    T = λ_k/(1+l) − l/λ_k in data units (there it may be one of two minima: see sheet C.6, the start decides).
+    T = λ_k/(1+l) − l/λ_k in data units (there it may be one of two minima, and the start decides).
     Args: covariance of centred data, (n_features, n_features); prices T̂ > 0, (n_prices,); n_latent, latents of the VAE,
     superfluous ones collapse; weight_decay l ≥ 0, per sample, in the units of `loss`; seed of the random starts;
     impl, None or 'reference' (this solver has no kernel).

@@ -124,7 +124,7 @@ def test_cos_angles_relative_and_published_eps(generator):
 
 
 def test_cos_angles_published_ladder():
-    # x_k ∝ .3^k at radius √128: exact cosines are all .954; the authors' 1e-3 lets go of the fifth (the sheet's table).
+    # x_k ∝ .3^k at radius √128: exact cosines are all .954; the authors' 1e-3 lets go of the fifth (published formula).
     codes = 0.3 ** torch.arange(1, 31, dtype=F64)[None]
     codes *= math.sqrt(128) / codes.norm()
     ladder = [0.954, 0.954, 0.953, 0.949, 0.902, 0.626, 0.241, 0.074, 0.022]
@@ -132,7 +132,7 @@ def test_cos_angles_published_ladder():
     close(cos_angles(codes)[0, :9], torch.full((9,), 0.954), 5.1e-4)
 
 
-CAPS = {0.3: (31, 124, 139), 0.5: (31, 40, 45), 0.8: (10, 11, 12), 0.9: (6, 7, 7), 0.95: (4, 5, 5)}  # the sheet's table
+CAPS = {0.3: (31, 124, 139), 0.5: (31, 40, 45), 0.8: (10, 11, 12), 0.9: (6, 7, 7), 0.95: (4, 5, 5)}  # by the published formula
 
 
 @pytest.mark.parametrize("cosine, lengths", CAPS.items())

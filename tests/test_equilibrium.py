@@ -8,7 +8,7 @@ import torch
 from latentlib import collapse, datasets, fisher, vector_field
 from sklearn.datasets import load_breast_cancer
 
-SPECTRUM = (4.0, 2.0, 1.0, 0.5, 0.25, 0.1)  # worked spectrum of sheet 00, total variance 7.85
+SPECTRUM = (4.0, 2.0, 1.0, 0.5, 0.25, 0.1)  # a worked spectrum, total variance 7.85
 
 
 def exact_signal_fraction(prices, shares, n_latent):
@@ -187,7 +187,7 @@ def decayed_branch(eigenvalue, raw_price, weight_decay):
 
 @pytest.mark.parametrize("alpha, expected", [(2.0, 1.833333), (5.0, 1.916667)])
 def test_equilibrium_weight_decay_moves_the_threshold(alpha, expected):
-    weight_decay, eigenvalue = 1 / alpha, 2 * (1 + 1 / alpha)  # sheet C.6: ρ = η = reg = 1
+    weight_decay, eigenvalue = 1 / alpha, 2 * (1 + 1 / alpha)  # ρ = η = reg = 1
     spectrum = (eigenvalue, 0.4, 0.1)
     threshold = eigenvalue / (1 + weight_decay) - weight_decay / eigenvalue
     assert abs(threshold - expected) <= 5e-7

@@ -1,4 +1,4 @@
-"""Infinite Ising lattice: the sheet's table, limits, duality, Onsager's own formula, and every error."""
+"""Infinite Ising lattice: tabled values, limits, duality, Onsager's own formula, and every error."""
 
 import math
 

@@ -11,7 +11,7 @@ TEMPERATURES = [0.3, 1.0, 2.0, CRITICAL, 2.5, 5.0, 100.0]
 
 
 @pytest.mark.parametrize("inv_temp, log_partition", [(0.4, 14.561093023844), (0.5, 17.105367118732)])
-def test_log_partition_torus_is_the_sheet(inv_temp, log_partition):
+def test_log_partition_torus_is_the_enumeration(inv_temp, log_partition):
     assert abs(torus.log_partition_torus(1 / inv_temp, 4) - log_partition) <= 1e-12
     assert abs(torus.log_partition_enumerated(1 / inv_temp, 0, 4) - log_partition) <= 1e-12
 
