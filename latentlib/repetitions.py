@@ -78,9 +78,9 @@ class Repetitions:
         mean, low, high = (end.item() for end in self.spread(of))
         return mean, (low, high)
 
-    def part(self, of: str | Tensor, expected: str, null: float | tuple[float, float] | None = None) -> Part:
-        """`stat` as a part of a claim, with its expectation and null."""
-        return Part(*self.stat(of), expected, null)
+    def part(self, of: str | Tensor, expected: str, null: float | tuple[float, float] | str | None = None) -> Part:
+        """`stat` as a part of a claim, with its expectation and null; of a null by name, its mean."""
+        return Part(*self.stat(of), expected, self.stat(null)[0] if isinstance(null, str) else null)
 
     def words(self, of: str | Tensor, digits: int = 2, back: Callable[[Tensor], Tensor] = torch.clone) -> str:
         """`stat` in words, `0.31 [0.28, 0.34]`; of one repetition the value alone.

@@ -39,6 +39,8 @@ def test_part_and_words_say_what_stat_says():
     runs = Repetitions(ROWS)
     part = runs.part("shift", "> 0", 0.0)
     assert (part.measured, part.interval) == runs.stat("shift") and part.expected == "> 0" and part.null == 0.0
+    own = Repetitions([{"shift": [1.0], "null": [0.5]}, {"shift": [2.0], "null": [0.7]}])
+    assert own.part("shift", "> 0", "null").null == pytest.approx(0.6)
     mean, (low, high) = runs.stat("shift")
     assert runs.words("shift", 3) == f"{mean:.3f} [{low:.3f}, {high:.3f}]"
     mean, (low, high) = runs.stat(runs.values("curve", 4)[:, 1].log())
