@@ -306,9 +306,9 @@ for end, q in {"": curves("q_mean", own)[0], "_null": q_null}.items():
     own.keep(**{f"q_shift{end}": (q[:, -1] - q[:, 0])[middle], f"q{end}": q, f"ln_width_slope{end}": slope})
 axis = plt.figure(figsize=(5.6, 3.6)).add_subplot(xlabel=r"compression $\alpha$", ylabel=r"$\langle q\rangle$")
 by_size(axis, "q_mean", "overlap")
-line(axis, runs.values("q_null", len(ns), -1)[:, centre], "null", f"targets met, $n = {size}$", ls=":")
-legend(axis, ncols=2), style.show(axis.figure, target="fig-12-shift", alt="Mean overlap against compression, by size.",
-                                  caption="Mean overlap of pairs of inputs; bars are intervals over seeds.")
+line(axis, runs.values("q_null", len(ns), -1)[:, centre], "null", f"targets met, $n = {size}$", ls=":"), legend(axis)
+style.show(axis.figure, target="fig-12-shift", alt="Mean overlap against compression, by size.",
+           caption="Mean overlap of pairs of inputs; bars are intervals over seeds.")
 
 # %% tags=["hide-input"]
 # NBVAL_CHECK_OUTPUT
