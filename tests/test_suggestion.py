@@ -10,7 +10,7 @@ from latentlib import collapse, suggestion
 
 EIGENVALUES = torch.tensor([4.0, 2.0, 1.0, 0.5, 0.25, 0.1], dtype=torch.float64)
 TOTAL = 7.85
-# Sheet 00, section 6: T, active modes, R, D̂.
+# Worked values of the linear law: T, active modes, R, D̂.
 WORKED = [
     (0.05, 6, 7.835904, 0.038217), (0.3, 4, 3.101093, 0.197452),
     (1.2, 2, 0.857399, 0.541401), (3.9, 1, 0.012659, 0.987261),
