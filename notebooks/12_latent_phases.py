@@ -128,14 +128,14 @@ tell("| field | three spins: counted | exact | linear decoder |\n|---|---|---|--
 # %%
 style.use()
 data = datasets.load(dataset)
-shuffle = torch.randperm(len(data), generator=torch.Generator().manual_seed(seed))[: 4 * (n_train + n_test)]
-strange = torch.isin(data.y[shuffle], torch.tensor(held_out))
-images = (data.matrix() / data.matrix().max())[shuffle].double()
-normal, (_, classes) = images[~strange], data.y[shuffle][~strange].unique(return_inverse=True)
-if not strange.any() or len(normal) < n_train + n_test:
-    raise ValueError(f"want some of held_out and {n_train + n_test} others, got {sum(strange)} and {len(normal)}")
-x, labels, x_ood = normal[:n_train], classes[:n_train], images[strange][:n_test]
-x_test, labels_test = (of[n_train : n_train + n_test] for of in (normal, classes))
+order = torch.randperm(len(data), generator=torch.Generator().manual_seed(seed))
+strange = torch.isin(data.y[order], torch.tensor(held_out))
+normal, odd = order[~strange][: n_train + n_test], order[strange][:n_test]
+if not len(odd) or len(normal) < n_train + n_test:
+    raise ValueError(f"want some of held_out and {n_train + n_test} others, got {len(odd)} and {len(normal)}")
+images, x_ood = ((data.matrix()[rows] / data.matrix().max()).double() for rows in (normal, odd))
+classes = data.y[normal].unique(return_inverse=True)[1]
+(x, x_test), (labels, labels_test) = (of.split([n_train, n_test]) for of in (images, classes))
 n_classes, n_pixels = int(classes.max()) + 1, x.shape[1]
 features = feature_network.train_classifier(x.float(), labels, n_features=24, seed=seed)
 
