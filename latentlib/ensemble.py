@@ -48,15 +48,19 @@ class Ensemble:
     stopped_early: bool
 
     @property
+    def n_features(self) -> int:
+        """Features of a sample."""
+        return self.encoder[0][0].shape[-2]
+
+    @property
     def n_latent(self) -> int:
         """Latents of every member."""
         return self.decoder[0][0].shape[-2]
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Posterior means and log-variances, (n_seeds, n_prices, n_samples, n_latent), of x (n_samples, n_features)."""
-        wanted = self.encoder[0][0].shape[-2]
-        if x.ndim != 2 or x.shape[1] != wanted:
-            raise ValueError(f"x: want (n_samples, {wanted}), got {tuple(x.shape)}")
+        if x.ndim != 2 or x.shape[1] != self.n_features:
+            raise ValueError(f"x: want (n_samples, {self.n_features}), got {tuple(x.shape)}")
         return self._run(x.expand(len(self.seeds), len(self.prices), *x.shape), self.encoder).chunk(2, -1)
 
     def decode(self, z: Tensor) -> Tensor:
@@ -69,7 +73,7 @@ class Ensemble:
     def member(self, i_seed: int, i_price: int) -> VAE:
         """One member as a model of its own, for all that takes a VAE. Raises: IndexError for a wrong index."""
         model = VAE()
-        model.sample_shape, model.n_latent = (self.encoder[0][0].shape[-2],), self.n_latent
+        model.sample_shape, model.n_latent = (self.n_features,), self.n_latent
         model.arguments = {"price": self.prices[i_price].item(), "seed": self.seeds[i_seed]}
         for name, layers in (("encoder", self.encoder), ("decoder", self.decoder)):
             modules = []

@@ -5,11 +5,12 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from latentlib._reading_sums import PairSums, code_sums, greedy_rank
 from latentlib._training import check_counts, floating_data
 from latentlib.ensemble import Ensemble
 
 READING_CHUNK = 2**22  # numbers at once of the widest tensor: 32 MB
-RANKINGS = ("signal_fraction", "rate", "mean_square")
+RANKINGS = ("signal_fraction", "rate", "mean_square", "greedy")
 
 
 @dataclass(frozen=True)
@@ -66,19 +67,25 @@ def read_ensemble(
     """Readings m = ⟨μ²⟩/(⟨μ²⟩ + ⟨σ²⟩), KL, D̂ by rank, ρ, Jensen gap of every member on data, in float64.
 
     The noise of z is new to the training; with a linear decoder it is averaged in closed form. rank_by:
-    "signal_fraction", "rate" or "mean_square", largest first.
+    "signal_fraction", "rate" or "mean_square", largest first; "greedy", of a linear decoder: the latent that saves most
+    distortion first, then the one that saves most beside it, and so on: forward selection, by posterior mean.
     Args: x (n_samples, n_features), floating, the features of the training; n_draws of z for a sample, seed of these.
-    Raises: ValueError for other data, an unknown ranking, n_draws < 1.
+    Raises: ValueError for other data, an unknown ranking, a greedy one of a decoder with hidden layers, n_draws < 1.
     """
     check_counts(n_draws=n_draws)
     if rank_by not in RANKINGS:
         raise ValueError(f"rank_by: want {' or '.join(map(repr, RANKINGS))}, got {rank_by!r}")
+    if rank_by == "greedy" and len(ensemble.decoder) > 1:
+        raise ValueError(f"rank_by: want a linear decoder for 'greedy', got one of {len(ensemble.decoder)} layers")
     x = floating_data("x", x, ensemble.encoder[0][0].device, torch.float64)
+    if x.ndim != 2 or x.shape[1] != ensemble.n_features:
+        raise ValueError(f"x: want (n_samples, {ensemble.n_features}), got {tuple(x.shape)}")
     double = {half: [(w.double(), b.double()) for w, b in getattr(ensemble, half)] for half in ("encoder", "decoder")}
     ensemble = replace(ensemble, **double)
     widest = max(weight.shape[-1] for weight, _ in [*ensemble.encoder, *ensemble.decoder])
     chunks = x.split(max(1, READING_CHUNK // (widest * len(ensemble.seeds) * len(ensemble.prices))))
-    mean_square, var, log_var = (sum(parts) / len(x) for parts in zip(*(_sums(ensemble, rows) for rows in chunks)))
+    sums, pairs = code_sums(ensemble, chunks)
+    mean_square, var, log_var = (part / len(x) for part in sums)
     readings = {
         "signal_fraction": mean_square / (mean_square + var),
         "rate": (mean_square + var - 1 - log_var) / 2,
@@ -86,10 +93,13 @@ def read_ensemble(
         "scale_drift": mean_square + var,
         "jensen_gap": (var.log() - log_var).clamp_min(0),
     }
-    rank = readings[rank_by].argsort(-1, descending=True)
+    if rank_by == "greedy":
+        rank = greedy_rank(pairs, ensemble.decoder[0][0])
+    else:
+        rank = readings[rank_by].argsort(-1, descending=True)
     ranked = {name: values.gather(-1, rank) for name, values in readings.items()}
-    if len(ensemble.decoder) == 1:
-        by_mean, by_sample = _linear_truncation(ensemble, chunks, rank, var)
+    if pairs is not None:
+        by_mean, by_sample = _linear_truncation(ensemble.decoder[0][0], pairs, rank, var, len(x))
     else:
         by_mean, by_sample = _decoded_truncation(ensemble, chunks, rank, n_draws, seed)
     unit = len(x) * ensemble.total_var
@@ -97,29 +107,15 @@ def read_ensemble(
     return EnsembleReading(ensemble.prices.to(rank.device), rank, **ranked, **truncated)
 
 
-def _sums(ensemble: Ensemble, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Σμ², Σσ², Σ ln σ² over rows, (n_seeds, n_prices, n_latent)."""
-    mu, log_var = ensemble.encode(rows)
-    return mu.square().sum(-2), log_var.exp().sum(-2), log_var.sum(-2)
-
-
 def _linear_truncation(
-    ensemble: Ensemble, chunks: tuple[Tensor, ...], rank: Tensor, var: Tensor
+    weight: Tensor, sums: PairSums, rank: Tensor, var: Tensor, n_samples: int
 ) -> tuple[Tensor, Tensor]:
-    """Σ|x − x̂_r|² of a linear decoder, r = 0 … n_latent: from the joint second moments of x less the offset and μ."""
-    (weight, offset), n_samples = ensemble.decoder[0], sum(map(len, chunks))
-    collapsed, cross, pairs = 0.0, 0.0, 0.0
-    for rows in chunks:
-        mu, gap = ensemble.encode(rows)[0], rows - offset
-        collapsed, cross, pairs = collapsed + gap.square().sum((-2, -1)), cross + mu.mT @ gap, pairs + mu.mT @ mu
-    weight, cross, pairs = (_ranked(part, rank) for part in (weight, cross, pairs))
-    gram = weight @ weight.mT
-    pairs = gram * _ranked(pairs.mT, rank)
-    # The next latent changes |x − x̂|² by −2⟨x̂_k, x⟩ + 2⟨x̂_k, x̂_{<k}⟩ + |x̂_k|².
-    own = pairs.diagonal(dim1=-2, dim2=-1)
-    change = own + 2 * pairs.tril(-1).sum(-1) - 2 * (weight * cross).sum(-1)
-    noise = n_samples * gram.diagonal(dim1=-2, dim2=-1) * var.gather(-1, rank)
-    return tuple(torch.cat([collapsed[..., None], step], -1).cumsum(-1) for step in (change, change + noise))
+    """Σ|x − x̂_r|² of a linear decoder, r = 0 … n_latent: the next latent adds its own change and those with earlier."""
+    alone, together = sums.changes(weight)
+    together = _ranked(_ranked(together, rank).mT, rank)
+    change = alone.gather(-1, rank) + 2 * together.tril(-1).sum(-1)
+    noise = n_samples * (weight.square().sum(-1) * var).gather(-1, rank)
+    return tuple(torch.cat([sums.collapsed[..., None], step], -1).cumsum(-1) for step in (change, change + noise))
 
 
 def _ranked(rows: Tensor, rank: Tensor) -> Tensor:

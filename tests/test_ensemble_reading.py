@@ -144,6 +144,42 @@ def test_read_ensemble_signal_fraction_survives_a_scale_drift_and_mean_square_do
     assert other.mean_square[0, 0, 0] == pytest.approx((scale[latent] ** 2 * one.mean_square[0, 0, 0]).item())
 
 
+def test_read_ensemble_of_a_linear_encoder_is_that_of_the_same_map_with_a_hidden_layer(generator, x):
+    found = affine_ensemble(generator, x)
+    weight, bias = found.encoder[0]
+    eye = torch.eye(4, dtype=torch.float64).expand(2, len(PRICES), -1, -1)
+    hidden = (eye, torch.full_like(eye[..., :1, :], 200.0))  # relu(x + 200) = x + 200
+    deep = [hidden, (weight, bias - 200 * weight.sum(-2, keepdim=True))]
+    other = ensemble.Ensemble(**vars(found) | {"encoder": deep})
+    one, other = (vars(ensemble_reading.read_ensemble(each, x)) for each in (found, other))
+    assert all(torch.allclose(one[name], other[name], rtol=1e-10, atol=1e-12) for name in one)
+
+
+def test_read_ensemble_by_greedy_utility_takes_the_best_latent_each_time(generator, x):
+    found = affine_ensemble(generator, x, n_latent=5)
+    reading = ensemble_reading.read_ensemble(found, x, rank_by="greedy")
+    mu, _ = found.encode(x)
+    kept = torch.zeros(2, len(PRICES), 1, 5, dtype=torch.float64)
+    for k in range(5):
+        eye = torch.eye(5, dtype=torch.float64)
+        trials = [(x - found.decode(mu * (kept + one * (1 - kept)))).square().sum((-2, -1)) for one in eye]
+        taken = kept.squeeze(2).bool()
+        best = torch.stack(trials, -1).masked_fill(taken, torch.inf).argmin(-1)
+        assert torch.equal(reading.rank[..., k], best)
+        kept.scatter_(-1, best[..., None, None], 1.0)
+    by_m = ensemble_reading.read_ensemble(found, x)
+    assert (reading.truncated_mean[..., 1] <= by_m.truncated_mean[..., 1]).all()
+    assert not torch.equal(reading.rank, by_m.rank)
+
+
+def test_read_ensemble_of_samples_far_from_zero_loses_no_digits(x, solved):
+    _, found = solved
+    (weight, bias), (readout, offset) = found.encoder[0], found.decoder[0]
+    moved = of_weights([(weight, bias - 1e6 * weight.sum(-2, keepdim=True))], [(readout, offset + 1e6)], x)
+    near, far = ensemble_reading.read_ensemble(found, x), ensemble_reading.read_ensemble(moved, x + 1e6)
+    assert (near.truncated_mean - far.truncated_mean).abs().max() <= 1e-8  # 1e6·2⁻⁵³ of x, relative to its spread
+
+
 def test_read_ensemble_does_not_depend_on_slices(generator, x, monkeypatch):
     found = affine_ensemble(generator, x)
     for each in (found, as_nonlinear(found)):
@@ -166,7 +202,8 @@ def test_read_ensemble_agrees_with_the_loss_of_the_training(x):
 @pytest.mark.parametrize(
     "change, message",
     [
-        ({"rank_by": "size"}, "rank_by: want 'signal_fraction' or 'rate' or 'mean_square', got 'size'"),
+        ({"rank_by": "size"}, "rank_by: want 'signal_fraction' or 'rate' or 'mean_square' or 'greedy', got 'size'"),
+        ({"ensemble": "nonlinear", "rank_by": "greedy"}, "want a linear decoder for 'greedy', got one of 2 layers"),
         ({"n_draws": 0}, "n_draws: want an integer ≥ 1, got 0"),
         ({"x": torch.zeros(5, 3)}, r"x: want \(n_samples, 4\), got \(5, 3\)"),
         ({"x": torch.zeros(0, 4)}, r"x: want floating \(n_samples > 0, ...\)"),
@@ -174,6 +211,8 @@ def test_read_ensemble_agrees_with_the_loss_of_the_training(x):
     ],
 )
 def test_read_ensemble_refuses_bad_input(solved, x, change, message):
+    if "ensemble" in change:
+        change = change | {"ensemble": as_nonlinear(solved[1])}
     with pytest.raises(ValueError, match=message):
         ensemble_reading.read_ensemble(**{"ensemble": solved[1], "x": x} | change)
 
