@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from latentlib import angles, ising, minima, neighbors, overlap, pspin
+from latentlib import angles, ensemble, ising, minima, models, neighbors, overlap, pspin, train
 from latentlib.landscape import sphere_points
 from latentlib.reference.overlap import overlap_tiles
 
@@ -18,7 +18,8 @@ class Case:
     """One size of one concept, whose shape it is:
 
     overlap, angles (n_samples, n_latent), ising (n_replicas, size), pspin (n_samples, n_spins),
-    minima (n_starts, n_spins), neighbors (n_queries, n_bank, n_latent).
+    minima (n_starts, n_spins), neighbors (n_queries, n_bank, n_latent),
+    ensemble (n_prices, n_steps, batch_size, n_features, n_latent).
     """
 
     name: str
@@ -151,6 +152,24 @@ def _topk_of_all(inputs: tuple[Tensor, Tensor]) -> None:
         torch.cdist(rows, bank).topk(N_NEIGHBORS, largest=False)
 
 
+# ensemble: linear VAEs at all prices at once, beside the same trainings one after another
+
+
+def _scan(case: Case, device: torch.device) -> tuple[Tensor, Tensor, dict]:
+    n_prices, n_steps, batch_size, n_features, n_latent = case.shape
+    x = _codes(Case(case.name, case.kernel, (64 * batch_size, n_features), case.dtype), device)
+    training = {"n_steps": n_steps, "batch_size": batch_size, "learning_rate": 1e-3, "progress": False}
+    return x, torch.logspace(-5, 0, n_prices, dtype=torch.float64), training | {"n_latent": n_latent}
+
+
+def _one_price_at_a_time(inputs: tuple[Tensor, Tensor, dict]) -> None:
+    x, prices, training = inputs
+    sizes = x.shape[1], training["n_latent"]
+    training = {name: value for name, value in training.items() if name != "n_latent"} | {"device": str(x.device)}
+    for price in prices.tolist():
+        train.fit(models.LinearVAE(*sizes, log_var="affine").to(x.device), x, kl_weight=price * sizes[0], **training)
+
+
 CONCEPTS = {
     # Two FLOPs a latent and pair; the codes in, the counts out.
     "overlap": Concept(
@@ -202,6 +221,16 @@ CONCEPTS = {
         n_flops=lambda shape: 2 * shape[0] * shape[1] * shape[2],
         n_bytes=lambda shape, itemsize: (shape[0] + shape[1]) * shape[2] * itemsize + 12 * N_NEIGHBORS * shape[0],
     ),
+    # The least is that of the variances, which no moments of a batch replace: two FLOPs a feature and latent, forward and
+    # backward. The weights, their gradients and Adam's two moments in and out at every step.
+    "ensemble": Concept(
+        inputs=_scan,
+        run=lambda inputs, impl: ensemble.fit_ensemble(*inputs[:2], device=str(inputs[0].device), **inputs[2]),
+        baseline=_one_price_at_a_time,
+        n_flops=lambda shape: 4 * shape[0] * shape[1] * shape[2] * shape[3] * shape[4],
+        n_bytes=lambda shape, itemsize: 7 * 3 * shape[0] * shape[1] * shape[3] * shape[4] * itemsize,
+        has_kernel=False,
+    ),
 }
 CASES = (
     Case("overlap", "overlap", (20_000, 128)),
@@ -220,4 +249,6 @@ CASES = (
     Case("angles-4096", "angles", (200, 4096)),
     Case("neighbors", "neighbors", (10_000, 50_000, 128)),
     Case("neighbors-small", "neighbors", (1_000, 5_000, 16)),
+    Case("ensemble", "ensemble", (64, 200, 256, 19, 32)),
+    Case("ensemble-small", "ensemble", (4, 20, 64, 5, 3)),
 )

@@ -62,6 +62,22 @@ def spearman(
     return RankCorrelation(float(value), float(low), float(high), n_samples, n_groups)
 
 
+def kendall(a: Tensor, b: Tensor, *, among: Tensor | None = None) -> Tensor:
+    """Kendall's τ = ⟨sign(a_i − a_j) sign(b_i − b_j)⟩ over pairs i < j of the last dimension; a tie counts as 0 (τ_a).
+
+    In [−1, 1]. Args: a, b (…, n), numbers that broadcast; among (…, n), bool: the places that are compared, default all.
+    Returns: (…) float64, NaN where fewer than two places are left.
+    Raises: ValueError for shapes that do not fit, or a or b not finite where they are compared.
+    """
+    kept = torch.tensor(True) if among is None else among
+    a, b, kept = torch.broadcast_tensors(torch.as_tensor(a).double(), torch.as_tensor(b).double(), kept)
+    if a.ndim < 1 or not (a.isfinite() & b.isfinite())[kept].all():
+        raise ValueError(f"want finite a and b (..., n), got {tuple(a.shape)} with values that are not")
+    signs = [(of[..., :, None] - of[..., None, :]).sign() for of in (a, b)]
+    pairs = (kept[..., :, None] & kept[..., None, :]).triu(1)
+    return torch.where(pairs, signs[0] * signs[1], 0.0).sum((-2, -1)) / pairs.sum((-2, -1))
+
+
 def _partial(columns: np.ndarray) -> float:
     """Correlation of the first two columns' ranks given those of the others; nan where one of them has nothing left."""
     from scipy.stats import rankdata

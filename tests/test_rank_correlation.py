@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from latentlib import rank_correlation
-from latentlib.rank_correlation import spearman
+from latentlib.rank_correlation import kendall, spearman
 
 DOUBLE = torch.float64
 
@@ -139,3 +139,34 @@ def test_spearman_refuses_groups_that_leave_no_resample():
     a[0] = b[1] = 1
     with pytest.raises(ValueError, match="want most resamples to vary in every column"):
         spearman(a, b, n_resamples=999, seed=0)
+
+
+def test_kendall_is_that_of_scipy_without_ties(generator):
+    from scipy.stats import kendalltau
+
+    a, b = normal(2, 3, 20, generator=generator)
+    b = b + a
+    expected = [kendalltau(x.numpy(), y.numpy())[0] for x, y in zip(a, b)]
+    assert kendall(a, b).tolist() == pytest.approx(expected, abs=1e-12)
+
+
+def test_kendall_of_a_normal_pair_is_the_arcsine_law(generator):
+    a, b = normal(2, 1500, generator=generator)
+    found = kendall(a, 0.6 * a + 0.8 * b).item()
+    assert abs(found - 2 / math.pi * math.asin(0.6)) < 4 * 2 / (3 * 1500**0.5)  # s.e. at most that of independence
+
+
+def test_kendall_counts_ties_as_nothing_and_compares_what_is_asked():
+    a, b = torch.tensor([1.0, 2.0, 3.0, 3.0]), torch.tensor([1.0, 3.0, 2.0, 5.0])
+    assert kendall(a, b).item() == pytest.approx((1 + 1 + 1 - 1 + 1 + 0) / 6)
+    among = torch.tensor([[True, True, False, True], [True, False, False, False]])
+    found = kendall(a, b, among=among)
+    assert found[0] == 1 and found[1].isnan()
+    assert kendall(a, torch.tensor([1.0, 3.0, math.nan, 5.0]), among=among[0]) == 1
+
+
+def test_kendall_refuses_what_cannot_be_compared():
+    with pytest.raises(ValueError, match="want finite a and b"):
+        kendall(torch.tensor([1.0, math.nan]), torch.tensor([1.0, 2.0]))
+    with pytest.raises(ValueError, match="want finite a and b"):
+        kendall(torch.tensor(1.0), torch.tensor(1.0))
