@@ -1,5 +1,6 @@
 """Sweeps: read strictly, executed once, continued after a kill, harvested to one table."""
 
+import json
 import os
 import signal
 import subprocess
@@ -193,6 +194,14 @@ def test_write_table_keeps_the_order_of_the_plan_and_runs_without_a_notebook(pro
     assert (
         list(table["status"]) == ["failed", "failed", "unexecuted"] and table["error"][0] == "the worker process died"
     )
+
+
+def test_write_table_keeps_lists_of_unlike_things_as_json(project):
+    sweep = read_sweep(write_sweep(project, "grid: {divisor: [1, 2]}\nfixed: {label: [[climate, true], [digits, false]]}"))
+    write_table(sweep, sweep.output, {run.run_id: "not run" for run in sweep.runs})
+    table = read_table(sweep.output)
+    assert [json.loads(of) for of in table["label"]] == [[["climate", True], ["digits", False]]] * 2
+    assert list(table["divisor"]) == [1, 2]
 
 
 def alive(process: psutil.Process) -> bool:

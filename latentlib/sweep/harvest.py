@@ -1,6 +1,7 @@
 """The table of a sweep: one row per run, parameters and metrics as columns, in one parquet file."""
 
 import io
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,10 +36,22 @@ def write_table(sweep: Sweep, output: Path, errors: dict[str, str]) -> Path:
     if lost:
         table = pandas.concat([table, pandas.DataFrame(lost)], ignore_index=True)
     table = table.set_index("run_id").loc[ids].reset_index()
+    table = table.apply(_storable)
     buffer = io.BytesIO()
     table.to_parquet(buffer, index=False)
     replace_file(output / TABLE, buffer.getvalue())
     return output / TABLE
+
+
+def _storable(column: "pandas.Series") -> "pandas.Series":
+    """A column as parquet can hold it: lists of unlike things, which have no one type there, as JSON."""
+    import pyarrow
+
+    try:
+        pyarrow.array(column, from_pandas=True)
+    except (pyarrow.ArrowInvalid, pyarrow.ArrowTypeError):
+        return column.map(json.dumps)
+    return column
 
 
 def _notebook(output: Path, run_id: str) -> Path | None:
