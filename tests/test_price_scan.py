@@ -54,6 +54,24 @@ def test_scan_ensemble_of_a_linear_decoder_has_no_loop_and_follows_the_exact_law
     assert (up.loss - down.loss).abs().max() < 1e-4  # second order in the same error
 
 
+def test_scan_ensemble_shakes_weights_by_a_share_of_a_fresh_draw(x):
+    """With steps of length 1e-12 nothing but the shake moves: two shakes of one scan, another for each seed and stage."""
+    frozen = SETTINGS | {"n_steps": 1, "learning_rate": 1e-12, "hidden": (4,), "seeds": (0, 1)}
+    still, once, twice = (price_scan.scan_ensemble(x, [0.1, 0.3, 0.5], shake=s, **frozen) for s in (0.0, 0.1, 0.2))
+    unit, n_in = x.var(0, correction=0).mean().sqrt(), {("encoder", 0): 2, ("encoder", 1): 4, ("decoder", 1): 4}
+    for (half, layer), n in n_in.items():
+        weights = [getattr(scan.up, half)[layer] for scan in (still, once, twice)]
+        start, one, two = (weight for weight, _ in weights)
+        scale = {("encoder", 0): 1 / unit, ("decoder", 1): unit}.get((half, layer), 1.0) * n**-0.5
+        assert torch.equal(start[:, 0], one[:, 0])  # the first price is a cold start as ever
+        moved = (one - start).diff(dim=1)  # (n_seeds, n_stages, …)
+        assert 0 < moved.abs().max() <= 0.1 * scale * (1 + 1e-6)  # a draw U(±1/√n_in), in units of the data
+        assert (moved[0] - moved[1]).abs().amax((1, 2)).min() > 1e-3 * scale
+        assert (moved[:, 0] - moved[:, 1]).abs().amax((1, 2)).min() > 1e-3 * scale
+        assert torch.allclose(two - start, 2 * (one - start), rtol=0, atol=1e-9)
+        assert all(torch.allclose(bias, weights[0][1], rtol=0, atol=1e-9) for _, bias in weights)
+
+
 def test_scan_ensemble_goes_on_at_the_stage_where_it_was_cut(x, tmp_path, monkeypatch):
     prices = [0.1, 0.3, 0.5]
     whole = price_scan.scan_ensemble(x, prices, **SETTINGS)
@@ -87,3 +105,9 @@ def test_scan_ensemble_goes_on_at_the_stage_where_it_was_cut(x, tmp_path, monkey
 def test_scan_ensemble_refuses_bad_prices(x, prices, message):
     with pytest.raises(ValueError, match=message):
         price_scan.scan_ensemble(x, prices, **SETTINGS)
+
+
+@pytest.mark.parametrize("shake", [-0.1, math.nan, math.inf])
+def test_scan_ensemble_refuses_a_bad_shake(x, shake):
+    with pytest.raises(ValueError, match="shake: want a finite number >= 0"):
+        price_scan.scan_ensemble(x, [0.1], shake=shake, **SETTINGS)
