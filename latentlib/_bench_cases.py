@@ -249,6 +249,6 @@ CASES = (
     Case("angles-4096", "angles", (200, 4096)),
     Case("neighbors", "neighbors", (10_000, 50_000, 128)),
     Case("neighbors-small", "neighbors", (1_000, 5_000, 16)),
-    Case("ensemble", "ensemble", (64, 200, 256, 19, 32)),
+    Case("ensemble", "ensemble", (64, 50, 256, 19, 32)),
     Case("ensemble-small", "ensemble", (4, 20, 64, 5, 3)),
 )

@@ -112,7 +112,7 @@ def test_parts_are_those_of_the_introduction():
         *((bad, "want NN_name") for bad in ("", "name", "3_name", "35-name", "35_Name", "35_", "35_a b", "../35_a")),
         ("35_a\n", "want NN_name"),
         ("00_other", "want a number that is free, got 00"),
-        ("31_other", "want 31_collapse_order, for which book/claims.yml keeps the number, got 31_other"),
+        ("40_other", "want 40_attractor_dynamics, for which book/claims.yml keeps the number, got 40_other"),
     ],
 )
 def test_lay_refuses_a_name_and_changes_nothing(tree, name, message):
