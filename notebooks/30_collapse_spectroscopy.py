@@ -605,6 +605,7 @@ style.show(fig, target="fig-30-rate", alt="Rate against distortion: networks on 
            caption="Rate–distortion curves with the thresholds of all modes; held-out points of trained networks.")
 
 # %% tags=["hide-input"]
+# NBVAL_CHECK_OUTPUT
 off, twice = max(abs(a - b) for a, b, _ in sets.values()), counts[1] - (every_digit > 2 / digits.trace()).sum().item()
 kept = among([a / n for a, _, n in sets.values()], "> 0.1", 1 / max(n for *_, n in sets.values()))
 claim("pruning-VI-beta-one", off, (off, off), "< 0.5", null=twice, own_protocol=True, data=", ".join(sets),
