@@ -66,14 +66,15 @@ seed: int = 0  # of the split, the weights and every random number
 # units of $\lambda$, with $\tilde T = T/\lambda$,
 #
 # $$
-# F_1(m, \rho) = 1 - m + \tilde T\left[\rho - 1 - \ln\rho - \ln(1 - m)\right] .
+# \begin{gathered} F_1(m, \rho) = 1 - m + \tilde T\,g(\rho, m) , \\ g = \rho - 1 - \ln\rho - \ln(1 - m) .
+# \end{gathered}
 # $$ (eq-30-mode)
 #
 # Scale and signal are apart in it. The scale is best at $\rho = 1$, whatever $m$, but only with the stiffness
 # $\tilde T$: at low prices hardly anything holds it. At $\rho = 1$ the loss expands as
 #
 # $$
-# F_1 = 1 - (1 - \tilde T)\,m + \tfrac12\tilde T m^2 + \tfrac13\tilde T m^3 + \dots
+# F_1 = 1 - (1 - \tilde T)\,m + \tfrac12\tilde T m^2 + \dots
 # $$ (eq-30-landau)
 #
 # All coefficients but that of $m$ are positive. So the minimum moves to zero without a jump: $m^* = 1 - \tilde T$

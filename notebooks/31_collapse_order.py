@@ -611,11 +611,11 @@ published = {"sizes": {"n_samples": mixture_size, "n_latent": 4, "steps": budget
     f"{mixture_size} samples for 256 000, {budget} steps a price, {lengths[1]} prices for 401"]}
 
 # %% tags=["hide-input"]
+# NBVAL_CHECK_OUTPUT
 fig, axis = plt.subplots(figsize=(5.6, 3.4))
-draw_scan(axis, "mixture", 1)
+draw_scan(axis, "mixture", 1), axis.set(xlabel="price $T/\\lambda_1$", ylabel="KL, nats")
 law_rate = landau.one_mode_rate(grids[1][:, None] / torch.exp(-0.1 * torch.arange(4.0))).sum(1)
-axis.plot(grids[1], law_rate, color=style.COLOR["pca"], label="linear law, four modes")
-axis.set(xlabel="price $T/\\lambda_1$", ylabel="KL, nats"), axis.legend()
+axis.plot(grids[1], law_rate, color=style.COLOR["pca"], label="linear law, four modes"), axis.legend()
 style.show(fig, target="fig-31-mixture", alt="KL of the mixture up and down, beside the linear law.",
            caption="The source's mixture, up and down, and the linear law of its covariance.")
 tell("| mode | predicted | by |\n|---|---|---|", *(
